@@ -1,0 +1,60 @@
+use std::fmt;
+
+/// What went wrong, as far as a caller would act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no such object.
+    NotFound,
+    /// The name is taken.
+    Exists,
+    /// The object ends before the range that was asked for.
+    Truncated,
+    /// The store has no room: bytes, inodes or quota.
+    NoSpace,
+    /// The store does not let us.
+    Denied,
+    /// A passing fault: trying again may help.
+    Transient,
+    /// The request itself is wrong.
+    Invalid,
+    /// Anything else.
+    Other,
+}
+
+/// A failed request, with the name it was about.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{object}: {message}")]
+pub struct Error {
+    /// What a caller would act on.
+    pub kind: ErrorKind,
+    /// The key or path.
+    pub object: String,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// The result of a request.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error about `object`.
+    pub fn new(kind: ErrorKind, object: impl fmt::Display, message: impl fmt::Display) -> Self {
+        Self { kind, object: object.to_string(), message: message.to_string() }
+    }
+
+    /// An error of the operating system about `object`.
+    #[must_use]
+    pub fn io(object: impl fmt::Display, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        let kind = match error.kind() {
+            Io::NotFound => ErrorKind::NotFound,
+            Io::AlreadyExists => ErrorKind::Exists,
+            Io::StorageFull | Io::QuotaExceeded => ErrorKind::NoSpace,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => ErrorKind::Denied,
+            Io::UnexpectedEof => ErrorKind::Truncated,
+            Io::Interrupted | Io::TimedOut => ErrorKind::Transient,
+            _ => ErrorKind::Other,
+        };
+        Self::new(kind, object, error)
+    }
+}

@@ -1,0 +1,98 @@
+//! Where objects are kept: a small trait that every backend implements, and what is common to all of them.
+//!
+//! There is no overwrite, rename or append: what is stored is never changed, and the signature of [`Store`] says so.
+
+mod body;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod error;
+mod faulty;
+mod key;
+mod memory;
+mod prefix;
+mod range;
+mod retry;
+mod shared;
+
+pub use body::Body;
+pub use error::{Error, ErrorKind, Result};
+pub use faulty::{Aftermath, Fault, FaultKind, FaultyStore, ReadFault, ReadFaultKind};
+pub use key::Key;
+pub use memory::MemoryStore;
+pub use prefix::Prefix;
+pub use range::ByteRange;
+pub use retry::{RetryPolicy, Retrying};
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+/// One name that a listing showed.
+///
+/// `name` is relative to the root of the store and may be any string at all: strangers lie in folders too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Path below the root of the store, with `/` between components.
+    pub name: String,
+    /// Length in bytes as the store tells it.
+    pub size: u64,
+}
+
+/// How much a listing can be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// A listing shows everything whose `put_new` was acknowledged before the listing began.
+    Strong,
+    /// It may lag behind, or nobody knows.
+    Unknown,
+}
+
+/// What a store can do; declared, so that an operation refuses early instead of failing late.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether collection of garbage may run here.
+    pub listing: Listing,
+    /// Largest object in bytes.
+    pub max_object: u64,
+    /// How many requests at once pay off.
+    pub parallelism: usize,
+    /// Where the caller may make a file that `put_new` can take over without copying it.
+    ///
+    /// Such a file lies on the same file system as the objects, and outside the tree that other tools copy where that is possible.
+    /// The folder may not exist yet: whoever wants to put a file there makes it (and only then: a reader makes no folders).
+    pub staging: Option<PathBuf>,
+}
+
+/// A place that keeps immutable objects under keys.
+#[async_trait]
+pub trait Store: Send + Sync + Debug {
+    /// Stores all of `body` durably under a free name, or nothing.
+    ///
+    /// When this returns `Ok` the object survives a loss of power, and a listing begun afterwards shows it (where
+    /// [`Capabilities::listing`] is [`Listing::Strong`]). A [`Body::File`] may be moved into place: it is gone afterwards.
+    /// On an error the object may be there whole or not at all, and a [`Body::File`] is still where it was unless the object is there.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Exists`] when the name is taken: what is there is left as it is.
+    async fn put_new(&self, key: &Key, body: Body) -> Result<()>;
+
+    /// Reads the bytes of `range`, all of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] when there is no such object; [`ErrorKind::Truncated`] when it ends before the range does.
+    async fn get_range(&self, key: &Key, range: ByteRange) -> Result<Bytes>;
+
+    /// Lists every name below `prefix` (a folder such as `packs/`, or empty for all), in no particular order.
+    ///
+    /// A prefix that does not exist is an empty listing. Temporary files of the store itself are not shown.
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<Listed>>;
+
+    /// Removes an object durably; an object that is not there counts as removed.
+    async fn delete(&self, key: &Key) -> Result<()>;
+
+    /// What this store can do.
+    fn capabilities(&self) -> Capabilities;
+}

@@ -19,13 +19,15 @@ TARGETS = {
     ("tree", "check"): [("wall", "rustic", 0.70), ("wall", "restic", 0.50)],
     ("million", "unchanged"): [("wall", "rustic", 0.15), ("wall", "restic", 0.15)],
 }
+ORDER = [(scenario, phase) for scenario in ("image", "tree", "million") for phase in
+         ("init", "first", "changed", "touched", "unchanged", "restore", "in-place", "check")]
 MEASURES = ("wall", "cpu", "peak_rss", "peak_anon", "stored", "files", "added")
 
 
 def medians(records):
     """{(scenario, phase): {tool: {measure: median}}}; a failed or wrong run makes the tool's entry a text."""
     groups = {}
-    for record in records:
+    for record in sorted(records, key=lambda record: ORDER.index((record["scenario"], record["phase"]))):
         place = groups.setdefault((record["scenario"], record["phase"]), {})
         place.setdefault(record["tool"], []).append(record)
     return {key: {tool: summary(runs) for tool, runs in tools.items()} for key, tools in groups.items()}
@@ -41,7 +43,8 @@ def summary(runs):
 
 def tables(header, records, absent):
     """The whole report as markdown."""
-    found = medians(records)
+    order = list(header["tools"])
+    found = medians(sorted(records, key=lambda record: order.index(record["tool"])))
     lines = [title(header), ""]
     if absent:
         lines += [f"Left out, because not installed: {', '.join(absent)}.", ""]
@@ -81,9 +84,11 @@ def comparison(found):
 def against_targets(found):
     lines = []
     for key, tools in found.items():
-        if not isinstance(tools.get("fardel"), dict):
+        own = tools.get("fardel")
+        if isinstance(own, str):
+            lines.append(f"| {key[0]}, {key[1]} | {own} | | | **no** |")
+        if not isinstance(own, dict):
             continue
-        own = tools["fardel"]
         for name, peer, wanted in TARGETS.get(key, []):
             got = ratio(tools, "fardel", name, peer)
             lines.append(row(key, f"{name} / {peer}'s", got, wanted))
@@ -91,7 +96,7 @@ def against_targets(found):
             lines.append(row(key, "wall / own CPU", own["wall"] / own["cpu"], 0.60))
         if key == ("image", "touched"):
             lines.append(row(key, "added, KB", own["added"] / 1000, 65.536))
-        if key[0] == "million":
+        if key == ("million", "unchanged"):
             lines.append(row(key, "peak memory, MiB", own["peak_rss"] / MIB, 200))
         lines.append(row(key, "anonymous memory, MiB", own["peak_anon"] / MIB, 256))
     return lines and ["| | measure | wanted, at most | got | |", "|-|-|-:|-:|-|", *lines]

@@ -1,1 +1,4 @@
-//! tests
+//! Tests that need the whole of Fardel: the built command, several crates at once, or the workspace itself.
+//!
+//! Each file in `tests/` is one suite. What concerns a single module is tested beside its code instead. Code that
+//! several suites need belongs here, so that it is written once and linted like the rest.

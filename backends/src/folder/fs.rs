@@ -53,6 +53,9 @@ pub trait Fs: Send + Sync + Debug + 'static {
     /// On what kind of file system `path` lies.
     fn medium(&self, path: &Path) -> io::Result<Medium>;
 
+    /// Whether this user may make and remove names in a folder.
+    fn may_write(&self, path: &Path) -> bool;
+
     /// The user this process acts as, who owns what it makes.
     fn user(&self) -> u32;
 

@@ -3,13 +3,12 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{CWD, OFlags, RenameFlags};
+use rustix::fs::{Access, CWD, OFlags, RenameFlags};
 
 use super::fs::{DirEntry, Entries, Fs, FsFile, Kind, Medium, Space, Stat};
 
 /// Numbers of file systems (`statfs`) whose folders live on another machine, from `linux/magic.h`.
-const NETWORK: [u32; 7] =
-    [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f, 0x6b41_4653];
+const NETWORK: [u32; 7] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f, 0x6b41_4653];
 /// The number of FUSE file systems.
 const FUSE: u32 = 0x6573_5546;
 
@@ -86,6 +85,10 @@ impl Fs for RealFs {
         Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
     }
 
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the ladder's last resort, after looking; and taking a name back"
+    )]
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -139,6 +142,10 @@ impl Fs for RealFs {
             _ if NETWORK.contains(&number) => Medium::Network,
             _ => Medium::Local,
         })
+    }
+
+    fn may_write(&self, path: &Path) -> bool {
+        rustix::fs::access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 
     fn user(&self) -> u32 {

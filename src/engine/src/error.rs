@@ -58,7 +58,7 @@ pub enum Error {
 }
 
 /// The result of an operation.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// A local failure at `path`.

@@ -197,21 +197,34 @@ impl Header {
             let Some(line) = next_line()? else { return Ok(None) };
             let line = std::str::from_utf8(line).map_err(|_| bad("not text"))?;
             if let Some(mac) = line.strip_prefix("--- ") {
-                break BASE64_STANDARD_NO_PAD.decode(mac).map_err(|_| bad("no MAC"))?;
+                break BASE64_STANDARD_NO_PAD.decode(mac).ok().filter(|mac| mac.len() == 32).ok_or_else(|| bad("no MAC"))?;
             }
-            let mut words = line.strip_prefix("-> ").ok_or_else(|| bad("a line out of place"))?.split(' ');
-            let tag = words.next().unwrap_or_default().to_owned();
-            let args = words.map(str::to_owned).collect();
+            let words = line.strip_prefix("-> ").ok_or_else(|| bad("a line out of place"))?;
+            let mut words = words.split(' ').map(str::to_owned);
+            let tag = words.next().unwrap_or_default();
+            let args: Vec<String> = words.collect();
+            if !std::iter::once(&tag).chain(&args).all(age_core::format::is_arbitrary_string) {
+                return Err(bad("a word in a stanza is empty or not plain"));
+            }
             let mut body = Vec::new();
             loop {
                 let Some(line) = next_line()? else { return Ok(None) };
                 BASE64_STANDARD_NO_PAD.decode_vec(line, &mut body).map_err(|_| bad("a stanza is not base64"))?;
-                if line.len() < 64 {
-                    break;
+                match line.len() {
+                    0..64 => break,
+                    64 => {}
+                    _ => return Err(bad("a line of a stanza is too long")),
                 }
             }
             stanzas.push(Stanza { tag, args, body });
         };
+        if consumed > MAX_HEADER {
+            return Err(Error::TooLarge { what: "an age header", limit: MAX_HEADER as u64 });
+        }
+        // What age itself refuses: a file of no recipient, and a passphrase beside others.
+        if stanzas.is_empty() || (stanzas.len() > 1 && stanzas.iter().any(|stanza| stanza.tag == "scrypt")) {
+            return Err(bad("its stanzas cannot stand together"));
+        }
         // The MAC covers everything up to and including the dashes.
         let mac_line = BASE64_STANDARD_NO_PAD.encode(&mac).len() + 2;
         let authenticated = prefix[..consumed - mac_line].to_vec();
@@ -287,7 +300,7 @@ impl Payload {
         }
         let first = plain.start / SEGMENT;
         let last = (plain.end - 1) / SEGMENT;
-        let end = ((last + 1) * SEALED_SEGMENT).min(self.segments * TAG + self.plain_len);
+        let end = (last + 1).saturating_mul(SEALED_SEGMENT).min(self.segments * TAG + self.plain_len);
         Ok(self.start + first * SEALED_SEGMENT..self.start + end)
     }
 
@@ -319,3 +332,6 @@ impl Payload {
         Ok(out)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,13 @@ use serde::{Deserialize, Serialize};
 use crate::chunker::Limits;
 use crate::ids::RepositoryId;
 use crate::sign::PublicKey;
+use crate::version;
 use crate::{Error, Result};
 
 /// The format version that this crate writes and reads.
 pub const VERSION: u64 = 1;
+/// Cards beyond this are refused, in bytes.
+pub const MAX_SIZE: usize = 64 << 10;
 
 /// The parameters that hold for the whole life of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,13 +46,11 @@ impl Card {
     /// # Errors
     /// When it is not a card, or of another version, or its parameters are out of bounds.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| Error::damaged("the card", e))?;
-        let found = value.get("fardel").and_then(serde_json::Value::as_u64);
-        let found = found.ok_or_else(|| Error::damaged("the card", "it has no version"))?;
-        if found != VERSION {
-            return Err(Error::Version { what: "the repository", found, known: VERSION });
+        if bytes.len() > MAX_SIZE {
+            return Err(Error::TooLarge { what: "the card", limit: MAX_SIZE as u64 });
         }
-        let card: Self = serde_json::from_value(value).map_err(|e| Error::damaged("the card", e))?;
+        version::check("the card", bytes, VERSION)?;
+        let card: Self = serde_json::from_slice(bytes).map_err(|e| Error::damaged("the card", e))?;
         card.chunker.check()?;
         check_volume_chunk_size(card.volume_chunk_size)?;
         Ok(card)
@@ -72,3 +73,6 @@ pub fn check_volume_chunk_size(size: u32) -> Result<()> {
     }
     Err(Error::damaged("the chunk size", format!("{size} is not a power of two from 16 KiB to 4 MiB")))
 }
+
+#[cfg(test)]
+mod tests;

@@ -67,7 +67,8 @@ impl Chunker {
         self.limits
     }
 
-    /// Length of the first chunk of `data`, which holds either [`Limits::max`] bytes or all that is left of the file.
+    /// Length of the first chunk of `data`, which holds either [`Limits::max`] bytes or all that is left of the file; 0 only
+    /// when nothing is left.
     #[must_use]
     pub fn cut(&self, data: &[u8]) -> usize {
         let (min, avg, max) = (self.limits.min as usize, self.limits.avg as usize, self.limits.max as usize);
@@ -97,3 +98,6 @@ impl Chunker {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

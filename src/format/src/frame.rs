@@ -7,6 +7,8 @@ use crate::{Error, Result};
 pub const TARGET: usize = 2 << 20;
 /// Plain size above which readers refuse a frame.
 pub const MAX_PLAIN: usize = 8 << 20;
+/// Compressed size above which readers refuse a frame: what cannot be compressed grows a little.
+pub const MAX_STORED: usize = MAX_PLAIN + (1 << 20);
 /// Largest chunk.
 pub const MAX_CHUNK: usize = 4 << 20;
 const BLOCK: usize = 512;
@@ -39,10 +41,13 @@ impl Plain {
     /// Appends a chunk as a tar member.
     ///
     /// # Errors
-    /// When the chunk is above [`MAX_CHUNK`].
+    /// When the chunk is above [`MAX_CHUNK`], or the frame would be above [`MAX_PLAIN`]: nobody would read it again.
     pub fn push(&mut self, id: ChunkId, chunk: &[u8]) -> Result<()> {
         if chunk.len() > MAX_CHUNK {
             return Err(Error::TooLarge { what: "a chunk", limit: MAX_CHUNK as u64 });
+        }
+        if self.bytes.len() + BLOCK + chunk.len().next_multiple_of(BLOCK) > MAX_PLAIN {
+            return Err(Error::TooLarge { what: "a frame", limit: MAX_PLAIN as u64 });
         }
         self.bytes.extend_from_slice(&tar_header(id, chunk.len()));
         self.members.push(Member { id, offset: self.bytes.len() as u32, len: chunk.len() as u32 });
@@ -134,7 +139,10 @@ impl Decompressor {
         if plain_len as usize > MAX_PLAIN {
             return Err(Error::TooLarge { what, limit: MAX_PLAIN as u64 });
         }
-        check_declared(what, stored, MAX_PLAIN)?;
+        let declared = check_declared(what, stored, MAX_PLAIN)?;
+        if declared != plain_len as usize {
+            return Err(Error::damaged(what, format!("it says {declared} bytes instead of {plain_len}")));
+        }
         plain.clear();
         plain.reserve(plain_len as usize);
         let found = self.0.decompress_to_buffer(stored, plain).map_err(|e| Error::damaged(what, e))?;
@@ -145,13 +153,17 @@ impl Decompressor {
     }
 }
 
-/// Decompresses one document that declares its size, up to `limit` bytes.
+/// Decompresses one document that declares its size, up to `limit` bytes; it is one frame and nothing else.
 pub(crate) fn decompress_limited(what: &'static str, stored: &[u8], limit: usize) -> Result<Vec<u8>> {
     let declared = check_declared(what, stored, limit)?;
     zstd::bulk::decompress(stored, declared).map_err(|e| Error::damaged(what, e))
 }
 
+/// The plain size that `stored` declares, if it is exactly one frame.
 fn check_declared(what: &'static str, stored: &[u8], limit: usize) -> Result<usize> {
+    if zstd::zstd_safe::find_frame_compressed_size(stored) != Ok(stored.len()) {
+        return Err(Error::damaged(what, "not one whole zstd frame"));
+    }
     match zstd::zstd_safe::get_frame_content_size(stored) {
         Ok(Some(size)) if size <= limit as u64 => Ok(size as usize),
         Ok(Some(_)) => Err(Error::TooLarge { what, limit: limit as u64 }),
@@ -166,7 +178,8 @@ fn check_declared(what: &'static str, stored: &[u8], limit: usize) -> Result<usi
 /// When it ends beyond the frame.
 pub fn chunk<'a>(plain: &'a [u8], member: &Member) -> Result<&'a [u8]> {
     let start = member.offset as usize;
-    plain.get(start..start + member.len as usize).ok_or(Error::Truncated { what: "a frame" })
+    let end = start.checked_add(member.len as usize);
+    end.and_then(|end| plain.get(start..end)).ok_or(Error::Truncated { what: "a frame" })
 }
 
 /// Whether the frame is laid out as its members say, so that stock `tar` finds the same chunks.
@@ -180,7 +193,7 @@ pub fn check_members(plain: &[u8], members: &[Member]) -> Result<()> {
         if plain.get(at..at + BLOCK) != Some(&header[..]) || member.offset as usize != at + BLOCK {
             return Err(Error::damaged("a frame", format!("no tar header for chunk {} at {at}", member.id)));
         }
-        at = (at + BLOCK + member.len as usize).next_multiple_of(BLOCK);
+        at = (at + BLOCK + chunk(plain, member)?.len()).next_multiple_of(BLOCK);
     }
     if at == plain.len() { Ok(()) } else { Err(Error::damaged("a frame", "bytes outside its tar members")) }
 }
@@ -213,3 +226,6 @@ fn octal(field: &mut [u8], mut value: u64) {
         value >>= 3;
     }
 }
+
+#[cfg(test)]
+mod tests;

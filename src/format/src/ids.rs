@@ -122,3 +122,6 @@ impl ChunkKey {
         ChunkId(*blake3::keyed_hash(&self.0, bytes).as_bytes())
     }
 }
+
+#[cfg(test)]
+mod tests;

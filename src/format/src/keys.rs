@@ -217,3 +217,6 @@ impl<'a> Fields<'a> {
         Ok(keys)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,11 @@ pub mod sign;
 pub mod signers;
 pub mod tomb;
 pub mod tree;
+mod version;
 pub mod zjson;
+
+#[cfg(test)]
+mod samples;
 
 pub use error::{Error, Result};
 pub use ids::{ChunkId, ObjectHash, RepositoryId, SnapshotId, WriterId};

@@ -4,6 +4,12 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Deserializer, Serializer, de};
 
+/// The number that these digits say in the one way that we write it: no sign, no zeros in front.
+pub(crate) fn parse_u64(text: &str) -> Option<u64> {
+    let plain = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
+    text.parse().ok().filter(|_| plain)
+}
+
 /// The largest integer that every JSON reader keeps exactly: above it, numbers are written as strings.
 pub const SAFE_INTEGER: u64 = 1 << 53;
 
@@ -28,7 +34,7 @@ pub mod big {
                 Ok(value)
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<u64, E> {
-                text.parse().map_err(E::custom)
+                parse_u64(text).ok_or_else(|| E::custom("not a number"))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -55,7 +61,9 @@ impl std::str::FromStr for Moment {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bad = || crate::Error::damaged("a time", text);
         let (secs, nanos) = text.split_once('.').ok_or_else(bad)?;
-        if nanos.len() != 9 || !nanos.bytes().all(|b| b.is_ascii_digit()) {
+        let digits = secs.strip_prefix('-').unwrap_or(secs);
+        let spelt = parse_u64(digits).is_some() && secs != "-0";
+        if !spelt || nanos.len() != 9 || !nanos.bytes().all(|b| b.is_ascii_digit()) {
             return Err(bad());
         }
         Ok(Self { secs: secs.parse().map_err(|_| bad())?, nanos: nanos.parse().map_err(|_| bad())? })
@@ -103,3 +111,6 @@ pub mod base64_bytes {
         BASE64_STANDARD.decode(text.as_bytes()).map_err(de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

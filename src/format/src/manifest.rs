@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ObjectHash, RepositoryId, SnapshotId, WriterId};
 use crate::names::Numbered;
 use crate::sign::{PublicKey, SigningKey};
+use crate::version;
 use crate::{Error, Result};
 
 /// Format version of manifests.
@@ -78,16 +79,18 @@ impl Manifest {
     /// Reads the manifest stored under `writer` and `name`.
     ///
     /// # Errors
-    /// When the bytes have another hash, are no manifest of this version, or belong to another repository, writer or number.
+    /// When the bytes have another hash, are no manifest of this version, or belong to another repository, writer or number,
+    /// or are more than [`MAX_SIZE`].
     pub fn from_bytes(bytes: &[u8], repository: &RepositoryId, writer: &WriterId, name: &Numbered) -> Result<Self> {
         let what = "a manifest";
+        if bytes.len() as u64 > MAX_SIZE {
+            return Err(Error::TooLarge { what, limit: MAX_SIZE });
+        }
         if ObjectHash::of(bytes) != name.hash {
             return Err(Error::damaged(what, "its hash differs from its name"));
         }
+        version::check(what, bytes, VERSION)?;
         let manifest: Self = serde_json::from_slice(bytes).map_err(|e| Error::damaged(what, e))?;
-        if manifest.fardel != VERSION {
-            return Err(Error::Version { what, found: manifest.fardel, known: VERSION });
-        }
         if manifest.repository != *repository {
             return Err(Error::damaged(what, "it belongs to another repository"));
         }
@@ -98,8 +101,8 @@ impl Manifest {
     }
 }
 
-/// The trusted comment of a seal: it ties the signature to one place in one repository, and holds no time, so that the
-/// same seal can be made again.
+/// The trusted comment of a seal: it ties the signature to one place in one repository, and holds no time, so that it can be
+/// told beforehand.
 #[must_use]
 pub fn seal_comment(repository: &RepositoryId, writer: &WriterId, name: &Numbered) -> String {
     format!("fardel seal 1 {repository} {writer} {:08} {}", name.seq, name.hash)
@@ -120,3 +123,6 @@ pub fn seal(manifest: &[u8], repository: &RepositoryId, name: &Numbered, key: &S
 pub fn check_seal(manifest: &[u8], repository: &RepositoryId, name: &Numbered, key: &PublicKey, seal: &str) -> Result<()> {
     key.verify("a seal", manifest, seal, &seal_comment(repository, &key.writer(), name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -171,10 +171,17 @@ impl Name {
     }
 }
 
-/// Whether this can name a replica: 1 to 32 of `[0-9a-z-]`.
+/// Whether this can name a replica: 1 to 32 of `[0-9a-z-]`, and no name that Windows keeps for devices.
 #[must_use]
 pub fn is_replica_name(name: &str) -> bool {
-    (1..=32).contains(&name.len()) && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'-'))
+    let fits = (1..=32).contains(&name.len());
+    fits && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'-')) && !is_device_name(name)
+}
+
+/// Windows makes no folder of such a name, so that a copy would lack what lies in it.
+fn is_device_name(name: &str) -> bool {
+    let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|n: &str| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
+    matches!(name, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt")
 }
 
 fn writer(rest: &str) -> Option<(WriterId, &str)> {
@@ -215,3 +222,6 @@ fn pack(rest: &str) -> Option<Name> {
     let hash = hash.parse().ok()?;
     fan_out_fits(&folders, &hash).then_some(Name::Pack(hash, generation))
 }
+
+#[cfg(test)]
+mod tests;

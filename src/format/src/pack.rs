@@ -16,6 +16,9 @@ const TOC_MAGIC: u32 = 0x184D_2A51;
 const TRAILER_MAGIC: u32 = 0x184D_2A52;
 const TOC_HEAD: [u8; 4] = *b"FTOC";
 const TRAILER_HEAD: [u8; 8] = *b"FARDELP1";
+const TOC_FIXED: u64 = 16;
+const FRAME_ROW: u64 = 20;
+const MEMBER_ROW: u64 = 40;
 /// Bytes of the trailer, its frame header included.
 pub const TRAILER_LEN: u64 = 64;
 /// Tables of contents beyond this are refused.
@@ -45,7 +48,13 @@ impl FrameSpan {
     /// The bytes of the plain pack that hold it.
     #[must_use]
     pub fn range(&self) -> Range<u64> {
-        self.offset..self.offset + u64::from(self.stored)
+        self.offset..self.offset.saturating_add(u64::from(self.stored))
+    }
+
+    /// The end of [`Self::range`], if readers take such a frame.
+    pub(crate) fn checked_end(&self) -> Option<u64> {
+        let fits = (1..=frame::MAX_STORED).contains(&(self.stored as usize)) && self.plain as usize <= frame::MAX_PLAIN;
+        self.offset.checked_add(u64::from(self.stored)).filter(|_| fits)
     }
 }
 
@@ -61,7 +70,7 @@ pub struct Toc {
 impl Toc {
     fn to_bytes(&self) -> Vec<u8> {
         let chunks: usize = self.frames.iter().map(|(_, members)| members.len()).sum();
-        let mut out = Vec::with_capacity(16 + self.frames.len() * 20 + chunks * 40);
+        let mut out = Vec::with_capacity((TOC_FIXED + table_rows(self.frames.len(), chunks)) as usize);
         out.extend_from_slice(&TOC_HEAD);
         out.extend_from_slice(&[1, u8::from(self.kind == PackKind::Meta), 0, 0]);
         out.extend_from_slice(&(self.frames.len() as u32).to_le_bytes());
@@ -98,27 +107,25 @@ impl Toc {
             [version, ..] => return Err(Error::Version { what, found: u64::from(*version), known: 1 }),
             [] => return Err(Error::Truncated { what }),
         };
-        let frames = cursor.u32()? as usize;
-        let chunks = cursor.u32()? as usize;
-        if cursor.rest.len() != frames * 20 + chunks * 40 {
+        let (frames, chunks) = (cursor.u32()?, cursor.u32()?);
+        // In 64 bits: where `usize` has 32, false counts would wrap around to the right length.
+        if cursor.rest.len() as u64 != u64::from(frames) * FRAME_ROW + u64::from(chunks) * MEMBER_ROW {
             return Err(Error::damaged(what, "its counts do not fit its length"));
         }
-        let mut spans = Vec::with_capacity(frames);
+        let mut spans = Vec::with_capacity(frames as usize);
         let mut end = 0;
         for _ in 0..frames {
             let span = FrameSpan { offset: cursor.u64()?, stored: cursor.u32()?, plain: cursor.u32()? };
-            if span.offset < end || span.stored == 0 || span.plain as usize > frame::MAX_PLAIN {
-                return Err(Error::damaged(what, "a frame out of place"));
-            }
-            end = span.offset.checked_add(u64::from(span.stored)).ok_or_else(|| Error::damaged(what, "a frame out of place"))?;
-            spans.push((span, cursor.u32()? as usize));
+            let next = span.checked_end().filter(|_| span.offset >= end);
+            end = next.ok_or_else(|| Error::damaged(what, "a frame out of place"))?;
+            spans.push((span, cursor.u32()?));
         }
-        if spans.iter().map(|(_, n)| n).sum::<usize>() != chunks {
+        if spans.iter().map(|(_, n)| u64::from(*n)).sum::<u64>() != u64::from(chunks) {
             return Err(Error::damaged(what, "its counts do not fit"));
         }
-        let mut toc = Self { kind, frames: Vec::with_capacity(frames) };
+        let mut toc = Self { kind, frames: Vec::with_capacity(frames as usize) };
         for (span, count) in spans {
-            let mut members = Vec::with_capacity(count);
+            let mut members = Vec::with_capacity(count as usize);
             for _ in 0..count {
                 let member = Member { id: ChunkId(cursor.array()?), offset: cursor.u32()?, len: cursor.u32()? };
                 if u64::from(member.offset) + u64::from(member.len) > u64::from(span.plain) {
@@ -132,11 +139,17 @@ impl Toc {
     }
 }
 
+fn table_rows(frames: usize, members: usize) -> u64 {
+    frames as u64 * FRAME_ROW + members as u64 * MEMBER_ROW
+}
+
 /// A pack that is being written into `W`.
 pub struct PackWriter<W: Write> {
     out: age::stream::StreamWriter<Hashing<W>>,
     offset: u64,
     toc: Toc,
+    /// What the table will take so far.
+    toc_len: u64,
 }
 
 /// A pack that is complete.
@@ -158,24 +171,30 @@ impl<W: Write> PackWriter<W> {
     /// When `out` fails.
     pub fn create(out: W, kind: PackKind, recipients: &Recipients) -> Result<Self> {
         let out = age_file::writer(Hashing { out, hasher: blake3::Hasher::new(), len: 0 }, recipients)?;
-        Ok(Self { out, offset: 0, toc: Toc { kind, frames: Vec::new() } })
+        Ok(Self { out, offset: 0, toc: Toc { kind, frames: Vec::new() }, toc_len: TOC_FIXED })
     }
 
     /// Appends a frame.
     ///
     /// # Errors
-    /// When `out` fails.
+    /// When `out` fails, or when readers would refuse the frame or the pack's table: nothing is written then.
     pub fn add(&mut self, frame: Frame) -> io::Result<()> {
-        let span = FrameSpan { offset: self.offset, stored: frame.bytes.len() as u32, plain: frame.plain_len };
+        let stored = u32::try_from(frame.bytes.len()).map_err(io::Error::other)?;
+        let span = FrameSpan { offset: self.offset, stored, plain: frame.plain_len };
+        let toc_len = self.toc_len + table_rows(1, frame.members.len());
+        if span.checked_end().is_none() || toc_len > MAX_TOC {
+            return Err(io::Error::other("a frame or a table of contents that no reader would take"));
+        }
         self.write(&frame.bytes)?;
+        self.toc_len = toc_len;
         self.toc.frames.push((span, frame.members));
         Ok(())
     }
 
-    /// Bytes so far, about as many as will be stored.
+    /// Bytes so far, about as many as will be stored: the table grows with them, and of tiny chunks it is the larger part.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.offset
+        self.offset + self.toc_len
     }
 
     /// Whether it has no frame yet.
@@ -323,3 +342,6 @@ impl<'a> Cursor<'a> {
         self.array().map(u64::from_le_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 use crate::ids::ObjectHash;
 use crate::{Error, Result};
 
+const WHAT: &str = "a list of packs";
+
 /// A pack and its stored size in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PackEntry {
@@ -13,31 +15,38 @@ pub struct PackEntry {
 }
 
 /// The bytes of a list; sorts and removes what stands twice.
-#[must_use]
-pub fn to_bytes(packs: &mut Vec<PackEntry>) -> Vec<u8> {
+///
+/// # Errors
+/// When one pack has two sizes: one of them is false, and nobody could read the list.
+pub fn to_bytes(packs: &mut Vec<PackEntry>) -> Result<Vec<u8>> {
     packs.sort_unstable();
     packs.dedup();
+    if let Some(pair) = packs.windows(2).find(|pair| pair[0].hash == pair[1].hash) {
+        let why = format!("pack {} has {} bytes and {} bytes", pair[0].hash, pair[0].size, pair[1].size);
+        return Err(Error::damaged(WHAT, why));
+    }
     let mut text = String::with_capacity(packs.len() * 74);
     for pack in packs.iter() {
         text.push_str(&format!("{} {}\n", pack.hash, pack.size));
     }
-    text.into_bytes()
+    Ok(text.into_bytes())
 }
 
 /// Reads a list.
 ///
 /// # Errors
-/// When it is none, or not sorted.
+/// When it is none, or not sorted, or spelt in another way than [`to_bytes`] does.
 pub fn from_bytes(bytes: &[u8]) -> Result<Vec<PackEntry>> {
-    let what = "a list of packs";
+    let what = WHAT;
     let text = std::str::from_utf8(bytes).map_err(|e| Error::damaged(what, e))?;
     if !text.is_empty() && !text.ends_with('\n') {
         return Err(Error::Truncated { what });
     }
     let mut packs = Vec::with_capacity(bytes.len() / 70);
-    for line in text.lines() {
+    for line in text.split_terminator('\n') {
         let (hash, size) = line.split_once(' ').ok_or_else(|| Error::damaged(what, "a line without a size"))?;
-        let pack = PackEntry { hash: hash.parse()?, size: size.parse().map_err(|e| Error::damaged(what, e))? };
+        let size = crate::lines::parse_u64(size).ok_or_else(|| Error::damaged(what, "a size that is no number"))?;
+        let pack = PackEntry { hash: hash.parse()?, size };
         if packs.last().is_some_and(|last: &PackEntry| last.hash >= pack.hash) {
             return Err(Error::damaged(what, "it is not sorted"));
         }
@@ -95,3 +104,6 @@ impl Bitmap {
         Ok(bitmap)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Nonce, RepositoryId, SnapshotId};
+use crate::lines;
 use crate::tree::{self, Node};
+use crate::version;
 use crate::{Error, Result};
 
 /// Format version of roots.
@@ -43,12 +45,16 @@ impl Source {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Files and volumes.
+    #[serde(with = "lines::big")]
     pub files: u64,
     /// Folders.
+    #[serde(with = "lines::big")]
     pub dirs: u64,
     /// Everything else.
+    #[serde(with = "lines::big")]
     pub others: u64,
-    /// Their bytes, holes included.
+    /// Their bytes, holes included; a sparse file can make that a very large number.
+    #[serde(with = "lines::big")]
     pub bytes: u64,
 }
 
@@ -107,10 +113,10 @@ impl Root {
     /// # Errors
     /// When it is none, or of another version.
     pub fn from_bytes(plain: &[u8]) -> Result<Self> {
-        let root: Self = serde_json::from_slice(plain).map_err(|e| Error::damaged("a root", e))?;
-        if root.fardel != VERSION {
-            return Err(Error::Version { what: "a root", found: root.fardel, known: VERSION });
-        }
-        Ok(root)
+        version::check("a root", plain, VERSION)?;
+        serde_json::from_slice(plain).map_err(|e| Error::damaged("a root", e))
     }
 }
+
+#[cfg(test)]
+mod tests;

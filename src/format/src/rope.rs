@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::ChunkId;
+use crate::lines::parse_u64;
 use crate::{Error, Result};
 
 /// Lines in a leaf of a volume's map.
@@ -17,7 +18,8 @@ pub const INLINE: usize = 8;
 /// Readers refuse deeper ropes.
 pub const MAX_DEPTH: u8 = 8;
 const MIN_LEAF: usize = 32;
-const MAX_LEAF: usize = 1024;
+/// Lines in any leaf at most; readers refuse more.
+pub const MAX_LEAF: usize = 1024;
 
 /// What the lines say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +64,8 @@ impl Line {
     pub fn parse(text: &str) -> Result<Self> {
         let bad = || Error::damaged("a line of a map", text.chars().take(100).collect::<String>());
         let (chunk, len) = match text.split_once(' ') {
-            Some((chunk, len)) => (chunk, Some(len.parse().map_err(|_| bad())?)),
+            // A line that stands for nothing would cost a reader time and yield no byte.
+            Some((chunk, len)) => (chunk, Some(parse_u64(len).filter(|len| *len > 0).ok_or_else(bad)?)),
             None => (text, None),
         };
         let chunk = if chunk == "-" { None } else { Some(chunk.parse().map_err(|_| bad())?) };
@@ -84,14 +87,17 @@ impl Line {
 /// The lines of a chunk of a rope.
 ///
 /// # Errors
-/// When it is not text, or not of lines.
+/// When it is not text, or not of lines, or has more than [`MAX_LEAF`].
 pub fn parse_leaf(bytes: &[u8]) -> Result<impl Iterator<Item = Result<Line>> + '_> {
     let text = std::str::from_utf8(bytes).map_err(|e| Error::damaged("a map", e))?;
     let body = text.strip_suffix('\n').ok_or(Error::Truncated { what: "a map" })?;
+    if body.bytes().filter(|&b| b == b'\n').count() >= MAX_LEAF {
+        return Err(Error::TooLarge { what: "a map", limit: MAX_LEAF as u64 });
+    }
     Ok(body.split('\n').map(Line::parse))
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Level {
     text: String,
     lines: usize,
@@ -99,6 +105,7 @@ struct Level {
 }
 
 /// Builds a rope line by line; holds one leaf a level, whatever the length.
+#[derive(Clone)]
 pub struct RopeBuilder {
     layout: Layout,
     levels: Vec<Level>,
@@ -113,9 +120,14 @@ impl RopeBuilder {
 
     /// Appends a line that stands for `bytes` bytes; `store` keeps finished leaves.
     ///
+    /// In a file's rope a line that stands for no bytes is left out: it would add nothing but a line.
+    ///
     /// # Errors
     /// Those of `store`.
     pub fn push<E>(&mut self, chunk: Option<ChunkId>, bytes: u64, store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>) -> std::result::Result<(), E> {
+        if bytes == 0 && self.layout == Layout::Variable {
+            return Ok(());
+        }
         self.push_at(0, chunk, bytes, store)
     }
 
@@ -174,11 +186,19 @@ impl Rope {
     /// The topmost lines, parsed.
     ///
     /// # Errors
-    /// When one is not a line, or the rope is deeper than [`MAX_DEPTH`].
+    /// When one is not a line, or there are more than [`MAX_LEAF`], or the rope is deeper than [`MAX_DEPTH`], or its chunk
+    /// size is none that volumes have.
     pub fn parse_lines(&self) -> Result<Vec<Line>> {
+        self.chunk_size.map_or(Ok(()), crate::card::check_volume_chunk_size)?;
+        if self.lines.len() > MAX_LEAF {
+            return Err(Error::TooLarge { what: "a map", limit: MAX_LEAF as u64 });
+        }
         if self.depth > MAX_DEPTH {
             return Err(Error::TooLarge { what: "the depth of a map", limit: u64::from(MAX_DEPTH) });
         }
         self.lines.iter().map(|line| Line::parse(line)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

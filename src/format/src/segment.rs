@@ -17,7 +17,7 @@ pub const PACK_ENTRY: usize = 48;
 pub const FRAME_ENTRY: usize = 20;
 /// Bytes of a record.
 pub const RECORD: usize = 44;
-/// Segments beyond this are refused, in bytes.
+/// Stored segments beyond this are refused, in plain bytes; one that a client merges for itself may be larger.
 pub const MAX_SIZE: u64 = 1 << 30;
 
 /// A pack in a segment.
@@ -215,8 +215,8 @@ impl<'a> View<'a> {
         let mut cursor = row(self.frames, i as usize, FRAME_ENTRY)?;
         let pack = cursor.u32()?;
         let span = FrameSpan { offset: cursor.u64()?, stored: cursor.u32()?, plain: cursor.u32()? };
-        if span.plain as usize > crate::frame::MAX_PLAIN || span.stored as usize > crate::frame::MAX_PLAIN + (1 << 20) {
-            return Err(Error::TooLarge { what: "a frame", limit: crate::frame::MAX_PLAIN as u64 });
+        if span.checked_end().is_none() {
+            return Err(Error::damaged("an index segment", "a frame that no pack has"));
         }
         Ok((pack, span))
     }
@@ -226,7 +226,8 @@ impl<'a> View<'a> {
     /// # Errors
     /// When there is none.
     pub fn record(&self, i: u64) -> Result<Record> {
-        Record::from_bytes(row(self.records, i as usize, RECORD)?.rest)
+        let i = usize::try_from(i).map_err(|_| Error::Truncated { what: "an index segment" })?;
+        Record::from_bytes(row(self.records, i, RECORD)?.rest)
     }
 
     fn id(&self, i: u64) -> &'a [u8] {
@@ -286,7 +287,8 @@ impl<'a> View<'a> {
 
 fn row(table: &[u8], i: usize, len: usize) -> Result<Cursor<'_>> {
     let what = "an index segment";
-    let rest = table.get(i * len..(i + 1) * len).ok_or(Error::Truncated { what })?;
+    let start = i.checked_mul(len).filter(|start| *start <= table.len());
+    let rest = start.and_then(|start| table[start..].get(..len)).ok_or(Error::Truncated { what })?;
     Ok(Cursor { what, rest })
 }
 
@@ -306,9 +308,12 @@ pub fn sign(segment: &[u8], repository: &crate::RepositoryId, key: &SigningKey) 
 /// Takes a stored segment apart: who wrote it, and the segment.
 ///
 /// # Errors
-/// [`Error::Forged`] when the signature does not hold.
+/// [`Error::Forged`] when the signature does not hold; [`Error::TooLarge`] beyond [`MAX_SIZE`].
 pub fn open_signed<'a>(bytes: &'a [u8], repository: &crate::RepositoryId) -> Result<(PublicKey, &'a [u8])> {
     let what = "an index segment";
+    if bytes.len() as u64 > MAX_SIZE {
+        return Err(Error::TooLarge { what, limit: MAX_SIZE });
+    }
     let mut parts = bytes.splitn(3, |&b| b == b'\n');
     let mut text = || {
         let part = parts.next().filter(|part| part.len() < 4096).ok_or(Error::Truncated { what })?;
@@ -325,3 +330,6 @@ pub fn open_signed<'a>(bytes: &'a [u8], repository: &crate::RepositoryId) -> Res
 fn comment(repository: &crate::RepositoryId) -> String {
     format!("fardel index 1 {repository}")
 }
+
+#[cfg(test)]
+mod tests;

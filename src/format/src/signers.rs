@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{ObjectHash, RepositoryId, WriterId};
 use crate::names::Numbered;
 use crate::sign::{PublicKey, SigningKey};
+use crate::version;
 use crate::{Error, Result};
 
 /// What a signer may do.
@@ -72,10 +73,8 @@ impl Record {
             return Err(Error::damaged(what, "its hash differs from its name"));
         }
         root.verify(what, bytes, signature, &comment(repository, name))?;
+        version::check(what, bytes, 1)?;
         let record: Self = serde_json::from_slice(bytes).map_err(|e| Error::damaged(what, e))?;
-        if record.fardel != 1 {
-            return Err(Error::Version { what, found: record.fardel, known: 1 });
-        }
         if record.repository != *repository || record.seq != name.seq {
             return Err(Error::damaged(what, "it belongs elsewhere"));
         }
@@ -105,24 +104,29 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Folds records in the order of their numbers and hashes; of two with one number both hold.
+    /// Folds records in the order of their numbers and hashes.
+    ///
+    /// Of two with one number both hold, and what either takes away is gone: two administrators who worked at one time must
+    /// not bring back whom one of them removed.
     #[must_use]
     pub fn from_records(mut records: Vec<(Numbered, Record)>) -> Self {
         records.sort_by_key(|(name, _)| *name);
         let mut registry = Self::default();
-        for (name, record) in records {
-            registry.last_seq = registry.last_seq.max(name.seq);
-            for signer in record.signers {
+        for same_number in records.chunk_by(|(a, _), (b, _)| a.seq == b.seq) {
+            registry.last_seq = same_number[0].0.seq;
+            for signer in same_number.iter().flat_map(|(_, record)| &record.signers) {
                 let id = signer.public_key.writer();
                 registry.removed.remove(&id);
-                registry.signers.insert(id, signer);
+                registry.signers.insert(id, signer.clone());
             }
-            for id in record.removed_signers {
-                if let Some(signer) = registry.signers.remove(&id) {
-                    registry.removed.insert(id, signer);
+            for (_, record) in same_number {
+                for id in &record.removed_signers {
+                    if let Some(signer) = registry.signers.remove(id) {
+                        registry.removed.insert(*id, signer);
+                    }
                 }
+                registry.retired_keys.extend(&record.retired_keys);
             }
-            registry.retired_keys.extend(record.retired_keys);
         }
         registry
     }
@@ -159,6 +163,9 @@ impl Registry {
     /// The number for the next record.
     #[must_use]
     pub fn next_seq(&self) -> u32 {
-        self.last_seq + 1
+        self.last_seq.saturating_add(1).min(Numbered::MAX_SEQ)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Generation, ObjectHash, RepositoryId, SnapshotId, WriterId};
 use crate::names::Numbered;
 use crate::sign::{PublicKey, SigningKey};
+use crate::version;
 use crate::{Error, Result};
 
 /// What a tomb takes away.
@@ -76,10 +77,8 @@ impl Tomb {
             return Err(Error::damaged(what, "its hash differs from its name"));
         }
         key.verify(what, bytes, signature, &comment(repository, &key.writer(), name))?;
+        version::check(what, bytes, 1)?;
         let tomb: Self = serde_json::from_slice(bytes).map_err(|e| Error::damaged(what, e))?;
-        if tomb.fardel != 1 {
-            return Err(Error::Version { what, found: tomb.fardel, known: 1 });
-        }
         if tomb.repository != *repository || tomb.seq != name.seq || tomb.writer != *key {
             return Err(Error::damaged(what, "it belongs elsewhere"));
         }
@@ -98,3 +97,6 @@ fn comment(repository: &RepositoryId, writer: &WriterId, name: &Numbered) -> Str
 pub fn sign(bytes: &[u8], repository: &RepositoryId, name: &Numbered, key: &SigningKey) -> Result<String> {
     key.sign(bytes, &comment(repository, &key.public().writer(), name))
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,7 +253,8 @@ mod octal {
     use super::*;
 
     pub fn serialize<S: Serializer>(value: &u32, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{value:o}"))
+        // What stands beside the permissions in `st_mode` is left out: no reader would take it.
+        serializer.collect_str(&format_args!("{:o}", value & 0o7777))
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u32, D::Error> {
@@ -262,3 +263,6 @@ mod octal {
         if mode > 0o7777 { Err(de::Error::custom("permission bits beyond 7777")) } else { Ok(mode) }
     }
 }
+
+#[cfg(test)]
+mod tests;

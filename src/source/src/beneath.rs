@@ -14,8 +14,7 @@ use crate::meta::Meta;
 /// The longest piece of a path given to the kernel at once; PATH_MAX is 4096 with the final NUL.
 const PIECE: usize = 4000;
 /// A folder on the way to somewhere: no read permission is needed.
-const STEP: OFlags =
-    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const STEP: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 /// A folder that is to be listed.
 pub(crate) const LIST: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -58,7 +57,11 @@ impl Beneath {
 
     /// The path for messages.
     pub(crate) fn full(&self, relative: &[u8]) -> PathBuf {
-        if relative.is_empty() { self.path.clone() } else { self.path.join(std::ffi::OsStr::from_bytes(relative)) }
+        if relative.is_empty() {
+            self.path.clone()
+        } else {
+            self.path.join(std::ffi::OsStr::from_bytes(relative))
+        }
     }
 
     /// Opens a path relative to the root (empty: the root itself) for reading, without touching its access time
@@ -178,7 +181,8 @@ mod tests {
             let open = |path: &[u8]| root.open_at(path, OFlags::RDONLY | OFlags::CLOEXEC).map(drop);
             assert_eq!(open(b"sub/f"), Ok(()));
             assert_eq!(open(b""), Ok(()));
-            for bad in [&b"../secret"[..], b"/sub/f", b"sub//f", b"sub/./f", b"sub/../../secret", b"sub/f\0"] {
+            for bad in [&b"../secret"[..], b"/sub/f", b"sub//f", b"sub/./f", b"sub/../../secret", b"sub/f\0"]
+            {
                 assert_eq!(open(bad), Err(Errno::INVAL), "{bad:?}");
             }
             assert_eq!(open(b"leaf"), Err(Errno::LOOP));

@@ -33,17 +33,20 @@ pub enum ErrorKind {
 }
 
 /// An error with the path it concerns, what was attempted and, where it helps, what to do.
-#[derive(Debug)]
+///
+/// The cause is part of the message, and not given as `source()` again.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {what}{}{}", Shown(path), Cause(.cause.as_ref()), self.hint())]
 pub struct Error {
     kind: ErrorKind,
     path: PathBuf,
     what: String,
-    source: Option<io::Error>,
+    cause: Option<io::Error>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
-        Error { kind, path: path.into(), what: what.into(), source: None }
+        Error { kind, path: path.into(), what: what.into(), cause: None }
     }
 
     pub(crate) fn os(path: impl Into<PathBuf>, what: impl Into<String>, errno: Errno) -> Self {
@@ -52,7 +55,7 @@ impl Error {
             Errno::ACCESS | Errno::PERM => ErrorKind::Denied,
             _ => ErrorKind::Io,
         };
-        Error { source: Some(errno.into()), ..Error::new(kind, path, what) }
+        Error { cause: Some(errno.into()), ..Error::new(kind, path, what) }
     }
 
     /// As [`Error::os`], for a path that a walk has seen: what is missing now has vanished, and another kind of
@@ -68,10 +71,10 @@ impl Error {
         error
     }
 
-    pub(crate) fn io(path: impl Into<PathBuf>, what: impl Into<String>, source: io::Error) -> Self {
-        match source.raw_os_error() {
+    pub(crate) fn io(path: impl Into<PathBuf>, what: impl Into<String>, cause: io::Error) -> Self {
+        match cause.raw_os_error() {
             Some(code) => Error::os(path, what, Errno::from_raw_os_error(code)),
-            None => Error { source: Some(source), ..Error::new(ErrorKind::Io, path, what) },
+            None => Error { cause: Some(cause), ..Error::new(ErrorKind::Io, path, what) },
         }
     }
 
@@ -87,7 +90,7 @@ impl Error {
 
     /// The errno of the operating system, where one was the cause.
     pub fn raw_os_error(&self) -> Option<i32> {
-        self.source.as_ref().and_then(io::Error::raw_os_error)
+        self.cause.as_ref().and_then(io::Error::raw_os_error)
     }
 
     fn hint(&self) -> &'static str {
@@ -105,20 +108,11 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", Shown(&self.path), self.what)?;
-        if let Some(source) = &self.source {
-            write!(f, ": {source}")?;
-        }
-        f.write_str(self.hint())
-    }
-}
+struct Cause<'a>(Option<&'a io::Error>);
 
-impl std::error::Error for Error {
-    // The source is part of the message already; returning it too would print it twice in a chain.
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        None
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |cause| write!(f, ": {cause}"))
     }
 }
 

@@ -64,7 +64,8 @@ pub struct ExcludesBuilder {
 impl ExcludesBuilder {
     /// Adds one line as it would stand in a `.gitignore`: empty lines and `#` comments are fine.
     pub fn add_line(&mut self, line: &str) -> Result<&mut Self> {
-        self.add(line).map_err(|why| Error::new(ErrorKind::Pattern, "exclude", format!("{why} (in `{line}`)")))?;
+        self.add(line)
+            .map_err(|why| Error::new(ErrorKind::Pattern, "exclude", format!("{why} (in `{line}`)")))?;
         Ok(self)
     }
 

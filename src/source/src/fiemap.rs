@@ -140,7 +140,9 @@ pub(crate) fn digest(fd: impl AsFd) -> Result<Option<u64>, Errno> {
     for extent in Extents::of(fd.as_fd()) {
         let extent = match extent {
             Ok(extent) => extent,
-            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::BADR) => return Ok(None),
+            Err(Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL | Errno::NOSYS | Errno::BADR) => {
+                return Ok(None);
+            }
             Err(errno) => return Err(errno),
         };
         match &mut interval {

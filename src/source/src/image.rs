@@ -75,7 +75,7 @@ impl Image {
     }
 
     /// The ranges of data and holes in order, without gaps, up to the size. A device is one range of data.
-    pub fn ranges(&self) -> DataRanges<'_> {
+    pub fn runs(&self) -> DataRanges<'_> {
         DataRanges::new(self.fd.as_fd(), &self.path, self.size)
     }
 

@@ -68,7 +68,9 @@ impl Names {
         let mut names = Names::default();
         for line in bytes.split(|&b| b == b'\n').filter_map(|line| std::str::from_utf8(line).ok()) {
             let mut fields = line.split(':');
-            let (Some(name), Some(_), Some(id)) = (fields.next(), fields.next(), fields.next()) else { continue };
+            let (Some(name), Some(_), Some(id)) = (fields.next(), fields.next(), fields.next()) else {
+                continue;
+            };
             let Ok(id) = id.parse() else { continue };
             if name.is_empty() || name.starts_with(['#', '+', '-']) {
                 continue;

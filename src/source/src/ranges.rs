@@ -44,7 +44,9 @@ impl<'a> DataRanges<'a> {
             Err(Errno::NXIO) => Ok(self.size),
             // No knowledge of holes: all is data.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(otherwise),
-            Err(errno) => Err(Error::os(self.path, format!("cannot look for holes at offset {}", self.at), errno)),
+            Err(errno) => {
+                Err(Error::os(self.path, format!("cannot look for holes at offset {}", self.at), errno))
+            }
         }
     }
 

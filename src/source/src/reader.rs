@@ -95,7 +95,9 @@ impl FileReader {
             // No data after this point.
             Err(Errno::NXIO) => Ok(None),
             // The file system does not know of holes: all is data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(if let SeekFrom::Data(at) = from { at } else { size })),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => {
+                Ok(Some(if let SeekFrom::Data(at) = from { at } else { size }))
+            }
             Err(errno) => {
                 Err(Error::os(&self.path, format!("cannot look for holes at offset {}", self.at), errno))
             }

@@ -93,9 +93,89 @@ impl Tree {
         let what = "another file has taken its place since the folder was listed";
         Error::new(ErrorKind::Changed, self.root.full(path), what)
     }
+}
 
-    #[cfg(test)]
-    pub(crate) fn forget_openat2(&self) {
-        self.root.forget_openat2();
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::event::{Entry, Event};
+
+    fn file(tree: &Tree) -> Entry {
+        tree.walk(WalkOptions::default())
+            .find_map(|event| match event {
+                Event::Entry(entry) if entry.path == b"sub/file" => Some(entry),
+                _ => None,
+            })
+            .unwrap()
+    }
+
+    /// Every way to open must refuse what took the place of a file that was listed.
+    #[test]
+    fn what_was_swapped_is_refused() {
+        for fallback in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let at = |path: &str| dir.path().join(path);
+            fs::create_dir_all(at("root/sub")).unwrap();
+            fs::create_dir(at("outside")).unwrap();
+            fs::write(at("root/sub/file"), "mine").unwrap();
+            fs::write(at("outside/file"), "secret").unwrap();
+            let tree = Tree::open(&at("root")).unwrap();
+            if fallback {
+                tree.root.forget_openat2();
+            }
+            let entry = file(&tree);
+            let kind = || {
+                let xattrs = tree.xattrs(&entry.path, &entry.meta).map(drop).map_err(|e| e.kind());
+                let opened = tree.open_file(&entry.path, &entry.meta).map(drop).map_err(|e| e.kind());
+                assert_eq!(xattrs, opened);
+                opened
+            };
+            assert_eq!(kind(), Ok(()));
+
+            fs::rename(at("root/sub"), at("root/moved")).unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Vanished));
+            symlink(at("outside"), at("root/sub")).unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Changed));
+            fs::remove_file(at("root/sub")).unwrap();
+            symlink("moved", at("root/sub")).unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Changed));
+            fs::remove_file(at("root/sub")).unwrap();
+            fs::write(at("root/sub"), "a file").unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Changed));
+            fs::remove_file(at("root/sub")).unwrap();
+            fs::rename(at("root/moved"), at("root/sub")).unwrap();
+            assert_eq!(kind(), Ok(()));
+
+            fs::rename(at("root/sub/file"), at("root/sub/old")).unwrap();
+            fs::write(at("root/sub/file"), "another").unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Changed));
+            fs::remove_file(at("root/sub/file")).unwrap();
+            symlink("old", at("root/sub/file")).unwrap();
+            assert!(tree.open_file(&entry.path, &entry.meta).is_err());
+            fs::remove_file(at("root/sub/file")).unwrap();
+            // A pipe without a writer: opening it must not wait for one.
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(rustix::fs::CWD, at("root/sub/file"), rustix::fs::FileType::Fifo, mode, 0)
+                .unwrap();
+            assert_eq!(kind(), Err(ErrorKind::Changed));
+            // A second look finds what is there now.
+            assert_eq!(tree.look(&entry.path).unwrap().kind, crate::Kind::Fifo);
+            assert_eq!(tree.look(b"../outside").unwrap_err().kind(), ErrorKind::BadPath);
+        }
+    }
+
+    #[test]
+    fn a_root_must_be_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("f"), "").unwrap();
+        let kind = |path: &Path| Tree::open(path).map(drop).map_err(|e| e.kind());
+        assert_eq!(kind(&dir.path().join("f")), Err(ErrorKind::NotAFolder));
+        assert_eq!(kind(&dir.path().join("none")), Err(ErrorKind::NotFound));
+        symlink(dir.path(), dir.path().join("link")).unwrap();
+        let tree = Tree::open(&dir.path().join("link")).unwrap();
+        assert_eq!(tree.look(b"").unwrap().id(), tree.root_meta().unwrap().id());
     }
 }

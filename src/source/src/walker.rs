@@ -135,7 +135,10 @@ impl Walker {
             // Gone, or no longer a symbolic link.
             Err(Errno::NOENT | Errno::INVAL) => Ok(Look::Again),
             Err(errno) => self.failed("cannot look at it", errno).map(|()| Look::Done),
-            Ok(meta) if meta.is_file() && self.options.exclude_larger_than.is_some_and(|most| meta.size > most) => {
+            Ok(meta)
+                if meta.is_file()
+                    && self.options.exclude_larger_than.is_some_and(|most| meta.size > most) =>
+            {
                 self.excluded(ExcludedBy::Larger).map(|()| Look::Done)
             }
             Ok(meta) => {

@@ -44,7 +44,8 @@ impl Kernel {
         }
         let mut devices = vec![device];
         let parts = entries(&folder).into_iter().map(|name| folder.join(name));
-        devices.extend(parts.filter(|part| part.join("partition").exists()).filter_map(|part| numbers(&part)));
+        devices
+            .extend(parts.filter(|part| part.join("partition").exists()).filter_map(|part| numbers(&part)));
         devices
             .iter()
             .find_map(|&device| self.held(device))
@@ -91,15 +92,17 @@ impl Kernel {
 
     fn looped(&self, is_it: impl Fn(&Path) -> bool) -> Option<String> {
         let block = self.sys.join("block");
-        entries(&block).into_iter().filter(|name| name.as_encoded_bytes().starts_with(b"loop")).find_map(|name| {
-            let folder = block.join(&name);
-            let mut backing = fs::read(folder.join("loop/backing_file")).ok()?;
-            if backing.last() == Some(&b'\n') {
-                backing.pop();
-            }
-            (!is_read_only(&folder) && is_it(Path::new(OsStr::from_bytes(&backing))))
-                .then(|| format!("it is attached to the writable loop device /dev/{}", name.display()))
-        })
+        entries(&block).into_iter().filter(|name| name.as_encoded_bytes().starts_with(b"loop")).find_map(
+            |name| {
+                let folder = block.join(&name);
+                let mut backing = fs::read(folder.join("loop/backing_file")).ok()?;
+                if backing.last() == Some(&b'\n') {
+                    backing.pop();
+                }
+                (!is_read_only(&folder) && is_it(Path::new(OsStr::from_bytes(&backing))))
+                    .then(|| format!("it is attached to the writable loop device /dev/{}", name.display()))
+            },
+        )
     }
 
     fn swapped(&self, is_it: impl Fn(&Path) -> bool) -> Option<String> {
@@ -165,7 +168,10 @@ mod tests {
             ("sys/dev/block/8:16/sdb1/partition", "1\n"),
             ("sys/dev/block/8:16/sdb1/dev", "8:17\n"),
             ("sys/dev/block/8:32/ro", "1\n"),
-            ("proc/self/mountinfo", "36 35 8:17 / /data rw - ext4 /dev/sdb1 rw\n37 35 8:32 / /r rw - ext4 x rw\n"),
+            (
+                "proc/self/mountinfo",
+                "36 35 8:17 / /data rw - ext4 /dev/sdb1 rw\n37 35 8:32 / /r rw - ext4 x rw\n",
+            ),
         ]);
         assert!(kernel.writer_of_device((8, 0)).unwrap().contains("dm-3, crypt-home"));
         assert!(kernel.writer_of_device((8, 16)).unwrap().contains("mounted read-write at /data"));

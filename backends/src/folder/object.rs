@@ -1,0 +1,339 @@
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use bytes::{Bytes, BytesMut};
+use fardel_store::{Body, ByteRange, Error, ErrorKind, Key, Result};
+
+use super::dirs::Dirs;
+use super::fs::{Fs, FsFile, Stat};
+use super::guard::Guard;
+use super::publish::Publisher;
+use super::staging::{Staging, Temporary};
+
+/// A body that could not be made durable is written again into a fresh temporary, up to so many times in all.
+const ATTEMPTS: u32 = 3;
+
+/// Files are copied in steps of this many bytes.
+const COPY_STEP: usize = 1 << 20;
+
+/// The objects of a folder, one call after the other; [`super::FolderStore`] makes a store of it.
+#[derive(Debug)]
+pub(super) struct Objects {
+    pub(super) fs: Arc<dyn Fs>,
+    pub(super) root: PathBuf,
+    pub(super) dirs: Arc<Dirs>,
+    pub(super) staging: Staging,
+    pub(super) guard: Guard,
+    pub(super) publisher: Publisher,
+    /// Files of the caller whose sync failed. Their pages now look clean to the system though they are not stored, so a
+    /// second sync would succeed without having done anything.
+    pub(super) spoilt: Mutex<HashSet<PathBuf>>,
+}
+
+/// Why an attempt to store a body came to nothing.
+enum Failed {
+    /// Another attempt with a fresh temporary may do better.
+    Again(Error),
+    /// It would not.
+    Final(Error),
+    /// The name is taken.
+    Taken,
+}
+
+/// A durable file without its final name.
+enum Ready {
+    Temporary(Temporary, Stat),
+    /// A file of the caller in the staging folder. It is held open so that no other file gets its number meanwhile.
+    Adopted(PathBuf, #[expect(dead_code, reason = "held, not used")] Box<dyn FsFile>, Stat),
+}
+
+impl Ready {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(temporary, _) => &temporary.path,
+            Self::Adopted(path, ..) => path,
+        }
+    }
+
+    fn stat(&self) -> &Stat {
+        match self {
+            Self::Temporary(_, stat) | Self::Adopted(_, _, stat) => stat,
+        }
+    }
+}
+
+impl Objects {
+    fn path(&self, key: &Key) -> PathBuf {
+        self.root.join(key.as_str())
+    }
+
+    pub(super) fn put_new(&self, key: &Key, body: &Body) -> Result<()> {
+        let name = self.path(key);
+        match self.fs.stat(&name) {
+            Ok(_) => return Err(self.taken(key, &name)),
+            Err(error) if is_absent(&error) => {}
+            Err(error) => return Err(Error::io(key, &error)),
+        }
+        let mut adopt = matches!(body, Body::File { path, .. } if self.staging.adopts(path));
+        let room = if adopt { (0, 0) } else { (body.len(), 1) };
+        let _admitted = self.guard.admit(&*self.fs, self.existing_part(&name), key, body.len(), room)?;
+        self.make_folder(key, &name)?;
+        self.dirs.settle_seen().map_err(|error| self.unsettled(key, &error))?;
+        let mut attempt = 1;
+        loop {
+            match self.attempt(key, &name, body, &mut adopt) {
+                Ok(()) => break,
+                Err(Failed::Taken) => return Err(self.taken(key, &name)),
+                Err(Failed::Again(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(Failed::Again(error) | Failed::Final(error)) => return Err(error),
+            }
+        }
+        if let Body::File { path, .. } = body
+            && !adopt
+        {
+            // The object is stored; a copy that cannot be removed is only litter.
+            let _ = self.fs.unlink(path);
+        }
+        Ok(())
+    }
+
+    fn attempt(
+        &self,
+        key: &Key,
+        name: &Path,
+        body: &Body,
+        adopt: &mut bool,
+    ) -> std::result::Result<(), Failed> {
+        let ready = match body {
+            Body::File { path, len } if *adopt => self.adopt(path, *len)?,
+            _ => self.write(key, body)?,
+        };
+        if let Err(error) = self.publisher.publish(ready.path(), ready.stat(), name) {
+            let report = Error::io(key, &error);
+            return Err(match error.kind() {
+                io::ErrorKind::AlreadyExists => Failed::Taken,
+                io::ErrorKind::NotFound => {
+                    // Somebody removed the folder, empty as it was, or our temporary.
+                    self.dirs.forget();
+                    self.make_folder(key, name).map_err(Failed::Final)?;
+                    Failed::Again(report)
+                }
+                io::ErrorKind::CrossesDevices if *adopt => {
+                    *adopt = false;
+                    Failed::Again(report)
+                }
+                io::ErrorKind::CrossesDevices if self.staging.move_inside() => Failed::Again(report),
+                _ => Failed::Final(report),
+            });
+        }
+        let folder = name.parent().unwrap_or(&self.root);
+        match self.dirs.sync(folder) {
+            Ok(()) => {
+                if let Ready::Temporary(temporary, _) = ready {
+                    temporary.keep();
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.withdraw(key, name, ready, &error)),
+        }
+    }
+
+    /// What cannot be proven durable is not left in its place: a later attempt would find it and take it for stored.
+    fn withdraw(&self, key: &Key, name: &Path, ready: Ready, cause: &io::Error) -> Failed {
+        match self.publisher.withdraw(name, ready.path()) {
+            Ok(()) => Failed::Again(failure(key, "its folder could not be synced", cause)),
+            Err(error) => {
+                if let Ready::Temporary(temporary, _) = ready {
+                    temporary.keep();
+                }
+                self.dirs.distrust(name.parent().unwrap_or(&self.root));
+                let what = format!("its folder could not be synced ({cause}), and it could not be withdrawn");
+                Failed::Final(failure(key, &what, &error))
+            }
+        }
+    }
+
+    /// A file of the caller in the staging folder, made durable where it is.
+    fn adopt(&self, path: &Path, len: u64) -> std::result::Result<Ready, Failed> {
+        const SPOILT: &str =
+            "could not be synced, so its contents may be lost: write it again under another name";
+        let object = path.display();
+        let file = self.open_body(path, len).map_err(Failed::Final)?;
+        let mut spoilt = self.spoilt.lock().expect("never poisoned");
+        if spoilt.contains(path) {
+            return Err(Failed::Final(Error::new(ErrorKind::Other, object, SPOILT)));
+        }
+        drop(spoilt);
+        if let Err(error) = file.sync_all() {
+            spoilt = self.spoilt.lock().expect("never poisoned");
+            spoilt.insert(path.to_owned());
+            return Err(Failed::Final(Error::new(ErrorKind::Other, object, format!("{SPOILT} ({error})"))));
+        }
+        let stat = file.stat().map_err(|error| Failed::Final(Error::io(object, &error)))?;
+        Ok(Ready::Adopted(path.to_owned(), file, stat))
+    }
+
+    fn open_body(&self, path: &Path, len: u64) -> Result<Box<dyn FsFile>> {
+        let in_words = |error: &io::Error| Error::new(ErrorKind::Invalid, path.display(), error);
+        let file = self.fs.open(path).map_err(|error| in_words(&error))?;
+        let size = file.stat().map_err(|error| in_words(&error))?.size;
+        if size != len {
+            let message = format!("holds {size} bytes instead of the {len} it should");
+            return Err(Error::new(ErrorKind::Invalid, path.display(), message));
+        }
+        Ok(file)
+    }
+
+    /// A fresh temporary that holds the body, durably.
+    fn write(&self, key: &Key, body: &Body) -> std::result::Result<Ready, Failed> {
+        let failed = |error: &io::Error| {
+            let report = failure(key, "the temporary file could not be written", error);
+            match report.kind {
+                ErrorKind::NoSpace | ErrorKind::Denied => Failed::Final(report),
+                _ => Failed::Again(report),
+            }
+        };
+        let mut temporary = loop {
+            match self.staging.create() {
+                Ok(temporary) => break temporary,
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied && self.staging.move_inside() => {}
+                Err(error) => return Err(failed(&error)),
+            }
+        };
+        match body {
+            Body::Bytes(bytes) => temporary.write_all(bytes).map_err(|error| failed(&error))?,
+            Body::File { path, len } => {
+                let source = self.open_body(path, *len).map_err(Failed::Final)?;
+                let mut buffer = vec![0; COPY_STEP.min(usize::try_from(*len).unwrap_or(COPY_STEP))];
+                let mut done = 0;
+                while done < *len {
+                    let step = buffer.len().min(usize::try_from(len - done).unwrap_or(COPY_STEP));
+                    read_exact(&*source, &mut buffer[..step], done).map_err(|error| {
+                        Failed::Final(Error::new(ErrorKind::Other, path.display(), error))
+                    })?;
+                    temporary.write_all(&buffer[..step]).map_err(|error| failed(&error))?;
+                    done += step as u64;
+                }
+            }
+        }
+        temporary.file.sync_all().map_err(|error| failed(&error))?;
+        let stat = temporary.file.stat().map_err(|error| failed(&error))?;
+        Ok(Ready::Temporary(temporary, stat))
+    }
+
+    /// The error for a name that is taken, once what is there is durable: who is told that an object exists may build on
+    /// it, even when its writer died before it could sync.
+    fn taken(&self, key: &Key, name: &Path) -> Error {
+        let folder = name.parent().unwrap_or(&self.root);
+        let synced = match self.fs.open(name) {
+            Ok(file) => {
+                let contents = file.sync_all().inspect_err(|_| self.dirs.distrust(folder));
+                contents.and_then(|()| self.dirs.sync_others(folder)).and_then(|()| self.dirs.make(folder))
+            }
+            // A stranger of that name, or gone meanwhile.
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match synced {
+            Ok(()) => Error::new(ErrorKind::Exists, key, "the name is taken"),
+            Err(error) => failure(key, "the name is taken, but what is there could not be synced", &error),
+        }
+    }
+
+    fn make_folder(&self, key: &Key, name: &Path) -> Result<()> {
+        let folder = name.parent().unwrap_or(&self.root);
+        self.dirs
+            .make(folder)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    self.dirs.forget();
+                    self.dirs.make(folder)
+                }
+                _ => Err(error),
+            })
+            .map_err(|error| failure(key, "its folder could not be made", &error))
+    }
+
+    fn unsettled(&self, key: &Key, error: &io::Error) -> Error {
+        failure(key, "what was there before could not be synced", error)
+    }
+
+    /// The longest part of `path` that is there.
+    fn existing_part<'a>(&self, path: &'a Path) -> &'a Path {
+        path.ancestors().find(|part| self.fs.stat(part).is_ok()).unwrap_or(path)
+    }
+
+    pub(super) fn get_range(&self, key: &Key, range: ByteRange) -> Result<Bytes> {
+        let name = self.path(key);
+        let failed = |error: &io::Error| Error::io(key, error);
+        let file = self.fs.open(&name).map_err(|error| {
+            let missing = is_absent(&error) || error.kind() == io::ErrorKind::InvalidInput;
+            if missing { Error::new(ErrorKind::NotFound, key, "no such object") } else { failed(&error) }
+        })?;
+        let size = file.stat().map_err(|error| failed(&error))?.size;
+        let (start, len) = match range {
+            ByteRange::All => (0, size),
+            ByteRange::Span { start, len } => (start, len),
+        };
+        if start.checked_add(len).is_none_or(|end| end > size) {
+            let message = format!("holds {size} bytes; {len} from {start} were asked for");
+            return Err(Error::new(ErrorKind::Truncated, key, message));
+        }
+        let len = usize::try_from(len).map_err(|error| Error::new(ErrorKind::Invalid, key, error))?;
+        let mut buffer = BytesMut::zeroed(len);
+        read_exact(&*file, &mut buffer, start).map_err(|error| failed(&error))?;
+        Ok(buffer.freeze())
+    }
+
+    pub(super) fn delete(&self, key: &Key) -> Result<()> {
+        let name = self.path(key);
+        if let Err(error) = self.fs.unlink(&name) {
+            // Not there counts as removed; so does an error that came after the deed.
+            match self.fs.stat(&name) {
+                Err(gone) if is_absent(&gone) => {}
+                _ => return Err(Error::io(key, &error)),
+            }
+        }
+        // Even when it was not there: an earlier call may have died between removing and syncing.
+        match self.dirs.sync(name.parent().unwrap_or(&self.root)) {
+            Err(error) if !is_absent(&error) => {
+                Err(failure(key, "it was removed, but its folder could not be synced", &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An error with what was being done; never [`ErrorKind::Exists`] or [`ErrorKind::NotFound`], which would say something
+/// about the object, nor [`ErrorKind::Transient`], for what failed must not be repeated as it was.
+fn failure(key: &Key, what: &str, error: &io::Error) -> Error {
+    let kind = match Error::io(key, error).kind {
+        kind @ (ErrorKind::NoSpace | ErrorKind::Denied) => kind,
+        _ => ErrorKind::Other,
+    };
+    Error::new(kind, key, format!("{what}: {error}"))
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn read_exact(file: &dyn FsFile, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match file.read_at(buffer, offset) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                offset += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

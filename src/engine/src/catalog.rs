@@ -1,0 +1,156 @@
+//! What a listing of the store shows, sorted by kind. Nothing here is read or verified yet.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fardel_format::ids::{Generation, Nonce};
+use fardel_format::names::{FanOut, Name, Numbered};
+use fardel_format::{ObjectHash, WriterId};
+use fardel_store::{Key, Listed};
+
+use crate::Result;
+use crate::bridge::Blocking;
+
+/// An object as it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Where it lies.
+    pub key: Key,
+    /// Its size in bytes, as the store says.
+    pub size: u64,
+}
+
+/// A pack as it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PackCopy {
+    /// Which writing of the bytes it is.
+    pub generation: Option<Generation>,
+    /// Where it lies, and its size.
+    pub stored: Stored,
+}
+
+/// Every object of a store, by kind.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The card's size, when there is a card.
+    pub card: Option<Stored>,
+    /// Packs, each with its generations.
+    pub packs: HashMap<ObjectHash, Vec<PackCopy>>,
+    /// Index segments.
+    pub index: BTreeMap<ObjectHash, Stored>,
+    /// Key files.
+    pub keys: BTreeMap<ObjectHash, Stored>,
+    /// Lists of packs.
+    pub lists: BTreeMap<ObjectHash, Stored>,
+    /// Roots.
+    pub roots: BTreeMap<ObjectHash, Stored>,
+    /// Manifests.
+    pub manifests: BTreeMap<(WriterId, Numbered), Stored>,
+    /// Seals.
+    pub seals: BTreeMap<(WriterId, Numbered), Stored>,
+    /// Records of signers, and their signatures.
+    pub signers: BTreeMap<Numbered, Stored>,
+    /// Signatures of records of signers.
+    pub signer_sigs: BTreeMap<Numbered, Stored>,
+    /// Tombs.
+    pub tombs: BTreeMap<(WriterId, Numbered), Stored>,
+    /// Signatures of tombs.
+    pub tomb_sigs: BTreeMap<(WriterId, Numbered), Stored>,
+    /// Intents of replicators.
+    pub intents: BTreeMap<Nonce, Stored>,
+    /// Acknowledgements of replicas.
+    pub acks: BTreeMap<(String, Numbered), Stored>,
+    /// Names that are none of ours: counted, never an error.
+    pub ignored: u64,
+    /// The first few of them, for people.
+    pub strangers: Vec<String>,
+}
+
+impl Catalog {
+    /// Lists the whole store.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn load(store: &Blocking) -> Result<Self> {
+        Self::load_prefix(store, "")
+    }
+
+    /// Lists one folder of the store.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn load_prefix(store: &Blocking, prefix: &str) -> Result<Self> {
+        let mut catalog = Self::default();
+        store.list(prefix, |listed| catalog.add(listed))?;
+        Ok(catalog)
+    }
+
+    fn add(&mut self, listed: Listed) {
+        let (Some(name), Ok(key)) = (Name::parse(&listed.name), Key::new(&*listed.name)) else {
+            self.ignored += 1;
+            if self.strangers.len() < 20 {
+                self.strangers.push(listed.name);
+            }
+            return;
+        };
+        let stored = Stored { key, size: listed.size };
+        match name {
+            Name::Card => self.card = Some(stored),
+            Name::Pack(hash, generation) => self.packs.entry(hash).or_default().push(PackCopy { generation, stored }),
+            Name::Index(hash) => drop(self.index.insert(hash, stored)),
+            Name::Keys(hash) => drop(self.keys.insert(hash, stored)),
+            Name::List(hash) => drop(self.lists.insert(hash, stored)),
+            Name::Root(hash) => drop(self.roots.insert(hash, stored)),
+            Name::Manifest(writer, n) => drop(self.manifests.insert((writer, n), stored)),
+            Name::Seal(writer, n) => drop(self.seals.insert((writer, n), stored)),
+            Name::Signers(n) => drop(self.signers.insert(n, stored)),
+            Name::SignersSig(n) => drop(self.signer_sigs.insert(n, stored)),
+            Name::Tomb(writer, n) => drop(self.tombs.insert((writer, n), stored)),
+            Name::TombSig(writer, n) => drop(self.tomb_sigs.insert((writer, n), stored)),
+            Name::Intent(nonce) => drop(self.intents.insert(nonce, stored)),
+            Name::Ack(replica, n) => drop(self.acks.insert((replica, n), stored)),
+        }
+    }
+
+    /// A copy of this pack that has the size it must have.
+    #[must_use]
+    pub fn whole_pack(&self, hash: &ObjectHash, size: u64) -> Option<&PackCopy> {
+        self.packs.get(hash)?.iter().find(|copy| copy.stored.size == size)
+    }
+
+    /// Everything that was listed and is ours, with its parsed name.
+    pub fn objects(&self) -> impl Iterator<Item = (Name, &Stored)> {
+        let packs = self.packs.iter().flat_map(|(hash, copies)| copies.iter().map(|c| (Name::Pack(*hash, c.generation), &c.stored)));
+        let hashed = [(&self.index, Name::Index as fn(ObjectHash) -> Name), (&self.keys, Name::Keys), (&self.lists, Name::List), (&self.roots, Name::Root)];
+        let written = [
+            (&self.manifests, Name::Manifest as fn(WriterId, Numbered) -> Name),
+            (&self.seals, Name::Seal),
+            (&self.tombs, Name::Tomb),
+            (&self.tomb_sigs, Name::TombSig),
+        ];
+        self.card
+            .iter()
+            .map(|stored| (Name::Card, stored))
+            .chain(packs)
+            .chain(hashed.into_iter().flat_map(|(map, name)| map.iter().map(move |(hash, stored)| (name(*hash), stored))))
+            .chain(written.into_iter().flat_map(|(map, name)| map.iter().map(move |((w, n), stored)| (name(*w, *n), stored))))
+            .chain(self.signers.iter().map(|(n, stored)| (Name::Signers(*n), stored)))
+            .chain(self.signer_sigs.iter().map(|(n, stored)| (Name::SignersSig(*n), stored)))
+            .chain(self.intents.iter().map(|(n, stored)| (Name::Intent(*n), stored)))
+            .chain(self.acks.iter().map(|((r, n), stored)| (Name::Ack(r.clone(), *n), stored)))
+    }
+
+    /// The fan-out for the next object of a folder that now holds `count`.
+    #[must_use]
+    pub fn fan_out(count: usize) -> FanOut {
+        FanOut::for_count(count as u64)
+    }
+}
+
+/// The key of a name at a given fan-out.
+///
+/// # Panics
+/// Never: the grammar of names is within the grammar of keys.
+#[must_use]
+pub fn key_of(name: &Name, fan_out: FanOut) -> Key {
+    Key::new(name.key(fan_out)).expect("names are keys")
+}

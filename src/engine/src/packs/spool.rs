@@ -1,0 +1,82 @@
+//! Where a pack lies while it is written: beside the store where it can be taken over, else in the local cache.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use fardel_format::ids::Nonce;
+use fardel_store::Body;
+
+use crate::{Error, Result};
+
+const ATTEMPTS: u32 = 16;
+
+/// A file that is being written, removed when it is dropped.
+pub struct Spooled {
+    file: File,
+    path: PathBuf,
+    len: u64,
+}
+
+impl Spooled {
+    /// Makes an empty one in `folder`, locked, so that others can tell it from what a dead process left.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or written.
+    pub fn create(folder: &Path) -> Result<Self> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match Self::try_create(folder) {
+                Ok(Some(spooled)) => return Ok(spooled),
+                Ok(None) => {}
+                // Another process removed the folder while it was empty: make it again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => last = Some(error),
+                Err(error) => return Err(Error::io(folder, error)),
+            }
+        }
+        Err(Error::io(folder, last.unwrap_or_else(|| io::Error::other("somebody else removes every file made here"))))
+    }
+
+    fn try_create(folder: &Path) -> io::Result<Option<Self>> {
+        std::fs::create_dir_all(folder)?;
+        // The name by which stores know the litter of dead processes.
+        let path = folder.join(format!("put-{}-{}.tmp", std::process::id(), Nonce::random()));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        // Where locks are not supported nobody cleans either.
+        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        // A cleaner may have come between the making and the locking.
+        Ok(path.exists().then_some(Self { file, path, len: 0 }))
+    }
+
+    /// The body to store. The lock is held until this is dropped, so it must outlive the request.
+    #[must_use]
+    pub fn body(&self) -> Body {
+        Body::File { path: self.path.clone(), len: self.len }
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Write for Spooled {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Spooled {
+    fn drop(&mut self) {
+        // After a successful request the store has moved it away.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}

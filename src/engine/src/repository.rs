@@ -1,0 +1,199 @@
+//! An open repository: its store, its card, the keys at hand, the local cache.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fardel_format::card::{self, Card};
+use fardel_format::chunker::Chunker;
+use fardel_format::keys::ChunkKeys;
+use fardel_format::names::{CARD, Numbered};
+use fardel_format::signers::{Record, Registry};
+use fardel_format::{RepositoryId, WriterId};
+use fardel_store::{ErrorKind, Key, Store};
+
+use crate::bridge::Blocking;
+use crate::catalog::{Catalog, Stored};
+use crate::keyring::{Keys, Material};
+use crate::{Error, Result};
+
+/// Largest small object (record, tomb, seal), in bytes.
+const MAX_SMALL: u64 = 4 << 20;
+
+/// How to open a repository.
+pub struct OpenOptions {
+    /// What opens it; without, only what needs no key can be done.
+    pub material: Option<Material>,
+    /// Where index segments and the like are kept between runs; everything in it can be rebuilt.
+    pub cache: PathBuf,
+    /// How the repository is called in messages.
+    pub display: String,
+    /// Refuse any other repository than this one.
+    pub pinned: Option<RepositoryId>,
+}
+
+/// An open repository.
+pub struct Repository {
+    store: Blocking,
+    card: Card,
+    id: RepositoryId,
+    keys: Keys,
+    cache: PathBuf,
+    display: String,
+}
+
+impl Repository {
+    /// Opens the repository in `store`.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`] without a card; [`Error::Key`] when the material opens nothing.
+    pub fn open(store: Arc<dyn Store>, options: OpenOptions) -> Result<(Self, Catalog)> {
+        let store = Blocking::new(store);
+        let card_bytes = match store.get(&Key::new(CARD)?) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind == ErrorKind::NotFound => return Err(Error::NoRepository(options.display)),
+            Err(error) => return Err(error.into()),
+        };
+        let card = Card::from_bytes(&card_bytes).map_err(|e| Error::object(CARD, e))?;
+        let id = card::repository_id(&card_bytes);
+        if let Some(pinned) = options.pinned.filter(|pinned| *pinned != id) {
+            return Err(Error::OtherRepository { found: id.short(), expected: pinned.short() });
+        }
+        let catalog = Catalog::load(&store)?;
+        let keys = match options.material {
+            Some(material) => Keys::open(&store, &catalog, &id, material)?,
+            None => Keys::default(),
+        };
+        if keys.host.as_ref().is_some_and(|host| host.root != card.root_public_key) {
+            return Err(Error::Key("the card names another root key than this host's key file".into()));
+        }
+        let cache = options.cache.join(id.to_string());
+        Ok((Self { store, card, id, keys, cache, display: options.display }, catalog))
+    }
+
+    /// The store it lies in.
+    #[must_use]
+    pub fn store(&self) -> &Blocking {
+        &self.store
+    }
+
+    /// Its card.
+    #[must_use]
+    pub fn card(&self) -> &Card {
+        &self.card
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &RepositoryId {
+        &self.id
+    }
+
+    /// The keys at hand.
+    #[must_use]
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The local cache of this repository; it may not exist yet.
+    #[must_use]
+    pub fn cache(&self) -> &Path {
+        &self.cache
+    }
+
+    /// How it is called in messages.
+    #[must_use]
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
+    /// The keys for chunk ids and cut points.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when no key is at hand.
+    pub fn chunk_keys(&self) -> Result<&ChunkKeys> {
+        self.keys.chunk_keys.as_ref().ok_or_else(|| Error::Key("this needs a key: give --key-file, or FARDEL_KEY_FILE".into()))
+    }
+
+    /// Whether content can be read.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when not.
+    pub fn need_reader(&self) -> Result<()> {
+        self.chunk_keys()?;
+        if self.keys.can_read {
+            return Ok(());
+        }
+        Err(Error::Key("this key can only write; reading needs the recovery identity, a passphrase or a reader's key file".into()))
+    }
+
+    /// The cut points of this repository.
+    ///
+    /// # Errors
+    /// [`Error::Key`] when no key is at hand.
+    pub fn chunker(&self) -> Result<Chunker> {
+        Chunker::new(&self.chunk_keys()?.chunker, self.card.chunker).map_err(|e| Error::object(CARD, e))
+    }
+
+    /// Reads a small object, refusing large ones.
+    ///
+    /// # Errors
+    /// When the store fails, or it is larger than any such object.
+    pub(crate) fn small(&self, stored: &Stored) -> Result<Vec<u8>> {
+        if stored.size > MAX_SMALL {
+            let error = fardel_format::Error::TooLarge { what: "a small object", limit: MAX_SMALL };
+            return Err(Error::object(&stored.key, error));
+        }
+        Ok(self.store.get(&stored.key)?.into())
+    }
+
+    /// Reads a small object of text.
+    pub(crate) fn small_text(&self, stored: &Stored) -> Result<String> {
+        String::from_utf8(self.small(stored)?).map_err(|_| {
+            Error::object(&stored.key, fardel_format::Error::Damaged { what: "an object", why: "it is not text".into() })
+        })
+    }
+
+    /// Who may do what: every record that the root key signed. A record that does not verify is a problem, never a rule.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn registry(&self, catalog: &Catalog) -> Result<(Registry, Vec<Problem>)> {
+        let (mut records, mut problems) = (Vec::new(), Vec::new());
+        for (name, stored) in &catalog.signers {
+            let Some(signature) = catalog.signer_sigs.get(name) else { continue };
+            let (bytes, signature) = (self.small(stored)?, self.small_text(signature)?);
+            match Record::from_bytes(&bytes, &signature, &self.id, name, &self.card.root_public_key) {
+                Ok(record) => records.push((*name, record)),
+                Err(error) => problems.push(Problem { object: stored.key.clone(), error }),
+            }
+        }
+        Ok((Registry::from_records(records), problems))
+    }
+
+    /// The number for this writer's next manifest: one more than the largest that is listed or remembered.
+    pub(crate) fn next_seq(&self, catalog: &Catalog, writer: &WriterId) -> u32 {
+        let listed = catalog.manifests.keys().chain(catalog.seals.keys()).filter(|(w, _)| w == writer).map(|(_, n)| n.seq);
+        let remembered = std::fs::read_to_string(self.seq_file(writer)).ok().and_then(|text| text.trim().parse().ok());
+        listed.chain(remembered).max().unwrap_or(0).saturating_add(1).min(Numbered::MAX_SEQ)
+    }
+
+    /// Remembers a number before it is used, so that a store that loses its newest objects does not see it twice.
+    pub(crate) fn remember_seq(&self, writer: &WriterId, seq: u32) {
+        // Losing this costs nothing while the listing shows the number: it is a second line of defence.
+        let _ = std::fs::create_dir_all(&self.cache);
+        let _ = std::fs::write(self.seq_file(writer), seq.to_string());
+    }
+
+    fn seq_file(&self, writer: &WriterId) -> PathBuf {
+        self.cache.join(format!("seq-{writer}"))
+    }
+}
+
+/// An object that is not what it must be; others do not depend on it.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Which.
+    pub object: Key,
+    /// What is wrong.
+    pub error: fardel_format::Error,
+}

@@ -1,0 +1,224 @@
+//! Which snapshots exist: sealed by a signer that may write, not forgotten, not revoked, not superseded.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fardel_format::ids::Generation;
+use fardel_format::manifest::{self, Manifest};
+use fardel_format::names::Numbered;
+use fardel_format::pack_list::{self, Bitmap, PackEntry};
+use fardel_format::root::Root;
+use fardel_format::signers::{Registry, Role};
+use fardel_format::tomb::{Takes, Tomb};
+use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
+
+use crate::catalog::Catalog;
+use crate::repository::{Problem, Repository};
+use crate::{Error, Result};
+
+/// A snapshot whose seal was verified.
+#[derive(Clone, Debug)]
+pub struct Sealed {
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// Under which number.
+    pub name: Numbered,
+    /// What it needs.
+    pub manifest: Manifest,
+}
+
+impl Sealed {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> SnapshotId {
+        self.manifest.snapshot
+    }
+}
+
+/// What tombs take away, as far as their signers may.
+#[derive(Clone, Debug, Default)]
+pub struct Tombs {
+    /// Snapshots with the writers who forgot them, unless a maintainer did.
+    forgotten: BTreeMap<SnapshotId, HashSet<WriterId>>,
+    forgotten_by_maintainer: HashSet<SnapshotId>,
+    /// Packs that no new snapshot may rest on.
+    pub condemned: HashSet<(ObjectHash, Option<Generation>)>,
+    /// Manifests (hashes) and intents that never become snapshots.
+    pub revoked: HashSet<String>,
+    /// Tombs that do not verify.
+    pub problems: Vec<Problem>,
+}
+
+impl Tombs {
+    /// Reads every tomb of the catalog.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn load(repo: &Repository, catalog: &Catalog, registry: &Registry) -> Result<Self> {
+        let mut tombs = Self::default();
+        for ((writer, name), stored) in &catalog.tombs {
+            let (Some(signer), Some(signature)) = (registry.get(writer), catalog.tomb_sigs.get(&(*writer, *name))) else {
+                continue;
+            };
+            let (bytes, signature) = (repo.small(stored)?, repo.small_text(signature)?);
+            match Tomb::from_bytes(&bytes, &signature, repo.id(), name, &signer.public_key) {
+                Ok(tomb) => tombs.add(*writer, registry, tomb.takes),
+                Err(error) => tombs.problems.push(Problem { object: stored.key.clone(), error }),
+            }
+        }
+        Ok(tombs)
+    }
+
+    fn add(&mut self, writer: WriterId, registry: &Registry, takes: Takes) {
+        let maintainer = registry.may(&writer, Role::Maintain);
+        match takes {
+            Takes::Forget { snapshots, .. } if maintainer => self.forgotten_by_maintainer.extend(snapshots),
+            Takes::Forget { snapshots, .. } if registry.may(&writer, Role::ForgetOwn) => {
+                snapshots.into_iter().for_each(|id| drop(self.forgotten.entry(id).or_default().insert(writer)));
+            }
+            Takes::Condemn { packs } if maintainer => self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation))),
+            Takes::Revoke { names } if maintainer => self.revoked.extend(names),
+            // Whoever may not do it has not done it.
+            _ => {}
+        }
+    }
+
+    /// Whether this snapshot was forgotten by its own writer or a maintainer.
+    #[must_use]
+    pub fn forgets(&self, snapshot: &SnapshotId, writer: &WriterId) -> bool {
+        self.forgotten_by_maintainer.contains(snapshot) || self.forgotten.get(snapshot).is_some_and(|by| by.contains(writer))
+    }
+}
+
+/// The snapshots of a store, oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshots {
+    /// Those that exist.
+    pub sealed: Vec<Sealed>,
+    /// Who may do what.
+    pub registry: Registry,
+    /// What was taken away.
+    pub tombs: Tombs,
+    /// Seals, manifests, records and tombs that do not verify.
+    pub problems: Vec<Problem>,
+}
+
+impl Snapshots {
+    /// Reads and verifies every seal of the catalog. Needs no key.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn load(repo: &Repository, catalog: &Catalog) -> Result<Self> {
+        let (registry, mut problems) = repo.registry(catalog)?;
+        let tombs = Tombs::load(repo, catalog, &registry)?;
+        problems.extend(tombs.problems.iter().cloned());
+        let mut sealed = Vec::new();
+        for ((writer, name), seal) in &catalog.seals {
+            let verified = match catalog.manifests.get(&(*writer, *name)) {
+                Some(stored) => {
+                    let manifest = repo.small(stored)?;
+                    let seal = repo.small_text(seal)?;
+                    verify(repo, &registry, *writer, *name, &manifest, &seal)
+                }
+                None => Err(FormatError::Truncated { what: "its manifest is missing: the snapshot" }),
+            };
+            match verified {
+                Ok(snapshot) => sealed.push(snapshot),
+                Err(error) => problems.push(Problem { object: seal.key.clone(), error }),
+            }
+        }
+        let superseded: HashSet<ObjectHash> = sealed
+            .iter()
+            .filter(|s| registry.may(&s.writer, Role::Maintain))
+            .filter_map(|s| s.manifest.supersedes)
+            .collect();
+        sealed.retain(|s| {
+            !superseded.contains(&s.name.hash)
+                && !tombs.revoked.contains(&s.name.hash.to_string())
+                && !tombs.forgets(&s.id(), &s.writer)
+        });
+        sealed.sort_by(|a, b| (&a.manifest.created, a.name).cmp(&(&b.manifest.created, b.name)));
+        Ok(Self { sealed, registry, tombs, problems })
+    }
+
+    /// Finds a snapshot by id, unambiguous prefix, or `latest`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is none, or more than one.
+    pub fn find(&self, text: &str) -> Result<&Sealed> {
+        if text == "latest" {
+            let none = || Error::NotFound("there is no snapshot yet: make one with `fardel backup`".into());
+            return self.sealed.last().ok_or_else(none);
+        }
+        let mut found: Option<&Sealed> = None;
+        for snapshot in self.sealed.iter().filter(|s| !text.is_empty() && s.id().to_string().starts_with(text)) {
+            if found.is_some_and(|other| other.id() != snapshot.id()) {
+                return Err(Error::NotFound(format!("{text} is the beginning of several snapshots: give more digits")));
+            }
+            found = Some(snapshot);
+        }
+        found.ok_or_else(|| Error::NotFound(format!("no snapshot {text}: `fardel snapshots` lists them")))
+    }
+}
+
+fn verify(repo: &Repository, registry: &Registry, writer: WriterId, name: Numbered, manifest: &[u8], seal: &str) -> Result<Sealed, FormatError> {
+    let unknown = || FormatError::Forged { what: "a seal", why: format!("{writer} is no known signer") };
+    // A signer that was removed later sealed its older snapshots rightfully: they stay readable.
+    let signer = registry.get_even_removed(&writer).ok_or_else(unknown)?;
+    if !signer.roles.contains(&Role::Write) && !signer.roles.contains(&Role::Maintain) {
+        return Err(FormatError::Forged { what: "a seal", why: format!("{} may not write", signer.name) });
+    }
+    manifest::check_seal(manifest, repo.id(), &name, &signer.public_key, seal)?;
+    let manifest = Manifest::from_bytes(manifest, repo.id(), &writer, &name)?;
+    if manifest.supersedes.is_some() && !signer.roles.contains(&Role::Maintain) {
+        return Err(FormatError::Forged { what: "a seal", why: format!("{} may not supersede", signer.name) });
+    }
+    Ok(Sealed { writer, name, manifest })
+}
+
+impl Repository {
+    /// The packs that a snapshot needs, sorted by hash.
+    ///
+    /// # Errors
+    /// When a list is missing or damaged.
+    pub fn closure(&self, catalog: &Catalog, manifest: &Manifest) -> Result<Vec<PackEntry>> {
+        let mut packs = Vec::new();
+        for list in &manifest.lists {
+            let key = crate::catalog::key_of(&fardel_format::names::Name::List(list.hash), fardel_format::names::FanOut::FLAT);
+            let stored = catalog.lists.get(&list.hash).ok_or_else(|| Error::Damaged(format!("{key} is missing")))?;
+            let bytes = self.store().get(&stored.key)?;
+            let damaged = |e| Error::object(&stored.key, e);
+            if ObjectHash::of(&bytes) != list.hash {
+                return Err(damaged(FormatError::Damaged { what: "a list", why: "its hash differs from its name".into() }));
+            }
+            let entries = pack_list::from_bytes(&bytes).map_err(damaged)?;
+            let bitmap = Bitmap::from_text(&list.packs, entries.len()).map_err(damaged)?;
+            packs.extend(entries.into_iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| pack));
+        }
+        packs.sort_unstable();
+        packs.dedup();
+        Ok(packs)
+    }
+
+    /// Decrypts a snapshot's root.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or no key opens it.
+    pub fn root(&self, catalog: &Catalog, snapshot: &Sealed) -> Result<Root> {
+        let hash = snapshot.manifest.root.hash;
+        let stored = catalog.roots.get(&hash).ok_or_else(|| Error::Damaged(format!("roots/{hash}.json.zst.age is missing")))?;
+        let bytes = self.store().get(&stored.key)?;
+        let damaged = |e| Error::object(&stored.key, e);
+        if ObjectHash::of(&bytes) != hash {
+            return Err(damaged(FormatError::Damaged { what: "a root", why: "its hash differs from its name".into() }));
+        }
+        let plain = zjson::open(&bytes, &self.keys().readers).map_err(damaged)?;
+        if Root::id(&plain) != snapshot.id() {
+            return Err(damaged(FormatError::Damaged { what: "a root", why: "it is another snapshot than its manifest says".into() }));
+        }
+        let root = Root::from_bytes(&plain).map_err(damaged)?;
+        if root.repository != *self.id() {
+            return Err(damaged(FormatError::Damaged { what: "a root", why: "it belongs to another repository".into() }));
+        }
+        Ok(root)
+    }
+}

@@ -1,0 +1,1 @@
+//! The folder that a restore writes into (being written).

@@ -1,2 +1,29 @@
-//! x
-fn main(){}
+//! `fardel`: backs up into a repository of immutable packs, and gets everything back.
+
+mod app;
+mod args;
+mod commands;
+mod config;
+mod config_file;
+mod error;
+mod exit;
+mod expand;
+mod human;
+mod interrupt;
+mod key_file;
+mod limits;
+mod location;
+mod material;
+mod meter;
+mod open;
+mod output;
+mod progress;
+mod size;
+mod snapshot_path;
+mod table;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    app::run(std::env::args_os()).into()
+}

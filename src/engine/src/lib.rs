@@ -11,6 +11,7 @@ pub mod keyring;
 pub mod monitor;
 pub mod packs;
 pub mod repository;
+pub mod restore;
 pub mod rope_reader;
 pub mod snapshots;
 mod target;

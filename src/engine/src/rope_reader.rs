@@ -3,7 +3,7 @@
 use fardel_format::ChunkId;
 use fardel_format::pack::PackKind;
 use fardel_format::rope::{self, Line, Rope};
-use fardel_format::tree::Node;
+use fardel_format::tree::{Node, NodeKind};
 
 use crate::packs::ChunkReader;
 use crate::{Error, Result};
@@ -107,4 +107,25 @@ impl<'a> Folder<'a> {
         node.name_bytes().map_err(|e| Error::object(format!("chunk {id}"), e))?;
         Ok(Some(node))
     }
+}
+
+/// The node at these names below `node`; `None` when there is none.
+///
+/// # Errors
+/// When a folder on the way is missing or damaged.
+pub fn descend(chunks: &ChunkReader<'_>, node: &Node, names: &[&[u8]]) -> Result<Option<Node>> {
+    let mut node = node.clone();
+    for name in names {
+        if node.kind != NodeKind::Dir {
+            return Ok(None);
+        }
+        let mut folder = Folder::open(chunks, &node)?;
+        node = loop {
+            let Some(entry) = folder.next_node()? else { return Ok(None) };
+            if entry.name_bytes().is_ok_and(|found| *found == **name) {
+                break entry;
+            }
+        };
+    }
+    Ok(Some(node))
 }

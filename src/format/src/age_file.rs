@@ -81,7 +81,8 @@ impl Identities {
     /// # Errors
     /// When the text is none.
     pub fn push_x25519(&mut self, text: &str) -> Result<()> {
-        let identity: age::x25519::Identity = text.parse().map_err(|e: &str| Error::damaged("an age identity", e))?;
+        let identity: age::x25519::Identity =
+            text.parse().map_err(|e: &str| Error::damaged("an age identity", e))?;
         self.0.push(Box::new(identity));
         Ok(())
     }
@@ -110,7 +111,8 @@ pub fn generate_identity() -> (Zeroizing<String>, String) {
 /// # Errors
 /// When the text is none.
 pub fn recipient_of(identity: &str) -> Result<String> {
-    let identity: age::x25519::Identity = identity.parse().map_err(|e: &str| Error::damaged("an age identity", e))?;
+    let identity: age::x25519::Identity =
+        identity.parse().map_err(|e: &str| Error::damaged("an age identity", e))?;
     Ok(identity.to_public().to_string())
 }
 
@@ -184,7 +186,9 @@ impl Header {
                     consumed += end + 1;
                     Ok(Some(line))
                 }
-                None if prefix.len() > MAX_HEADER => Err(Error::TooLarge { what: "an age header", limit: MAX_HEADER as u64 }),
+                None if prefix.len() > MAX_HEADER => {
+                    Err(Error::TooLarge { what: "an age header", limit: MAX_HEADER as u64 })
+                }
                 None => Ok(None),
             }
         };
@@ -197,7 +201,11 @@ impl Header {
             let Some(line) = next_line()? else { return Ok(None) };
             let line = std::str::from_utf8(line).map_err(|_| bad("not text"))?;
             if let Some(mac) = line.strip_prefix("--- ") {
-                break BASE64_STANDARD_NO_PAD.decode(mac).ok().filter(|mac| mac.len() == 32).ok_or_else(|| bad("no MAC"))?;
+                break BASE64_STANDARD_NO_PAD
+                    .decode(mac)
+                    .ok()
+                    .filter(|mac| mac.len() == 32)
+                    .ok_or_else(|| bad("no MAC"))?;
             }
             let words = line.strip_prefix("-> ").ok_or_else(|| bad("a line out of place"))?;
             let mut words = words.split(' ').map(str::to_owned);
@@ -209,7 +217,9 @@ impl Header {
             let mut body = Vec::new();
             loop {
                 let Some(line) = next_line()? else { return Ok(None) };
-                BASE64_STANDARD_NO_PAD.decode_vec(line, &mut body).map_err(|_| bad("a stanza is not base64"))?;
+                BASE64_STANDARD_NO_PAD
+                    .decode_vec(line, &mut body)
+                    .map_err(|_| bad("a stanza is not base64"))?;
                 match line.len() {
                     0..64 => break,
                     64 => {}
@@ -252,7 +262,8 @@ impl Header {
     fn check_mac(&self, key: &FileKey) -> Result<()> {
         let mut mac_key = Zeroizing::new([0; 32]);
         derive(key, None, b"header", &mut mac_key);
-        let mut mac = <hmac::Hmac<sha2::Sha256> as Mac>::new_from_slice(&*mac_key).expect("any length is a key");
+        let mut mac =
+            <hmac::Hmac<sha2::Sha256> as Mac>::new_from_slice(&*mac_key).expect("any length is a key");
         mac.update(&self.authenticated);
         mac.verify_slice(&self.mac).map_err(|_| Error::damaged("an age header", "its MAC does not hold"))
     }

@@ -133,7 +133,10 @@ impl KeyText {
                 identities: fields.identities(),
                 chunk_keys: fields.chunk_keys()?,
             })),
-            ROOT => Ok(Self::Root(RootKey { repository, key: SigningKey::from_text(fields.get("minisign-secret-key")?)? })),
+            ROOT => Ok(Self::Root(RootKey {
+                repository,
+                key: SigningKey::from_text(fields.get("minisign-secret-key")?)?,
+            })),
             HOST => Ok(Self::Host(Box::new(HostKey {
                 repository,
                 root: PublicKey::try_from(fields.get("root-public-key")?.to_owned())?,
@@ -202,7 +205,9 @@ impl<'a> Fields<'a> {
 
     fn get(&self, name: &str) -> Result<&'a str> {
         let found = self.fields.iter().find(|(field, _)| *field == name);
-        found.map(|(_, value)| *value).ok_or_else(|| Error::damaged("a key file", format!("it has no {name}")))
+        found
+            .map(|(_, value)| *value)
+            .ok_or_else(|| Error::damaged("a key file", format!("it has no {name}")))
     }
 
     fn identities(&self) -> Vec<Zeroizing<String>> {

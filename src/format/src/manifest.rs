@@ -81,7 +81,12 @@ impl Manifest {
     /// # Errors
     /// When the bytes have another hash, are no manifest of this version, or belong to another repository, writer or number,
     /// or are more than [`MAX_SIZE`].
-    pub fn from_bytes(bytes: &[u8], repository: &RepositoryId, writer: &WriterId, name: &Numbered) -> Result<Self> {
+    pub fn from_bytes(
+        bytes: &[u8],
+        repository: &RepositoryId,
+        writer: &WriterId,
+        name: &Numbered,
+    ) -> Result<Self> {
         let what = "a manifest";
         if bytes.len() as u64 > MAX_SIZE {
             return Err(Error::TooLarge { what, limit: MAX_SIZE });
@@ -120,7 +125,13 @@ pub fn seal(manifest: &[u8], repository: &RepositoryId, name: &Numbered, key: &S
 ///
 /// # Errors
 /// [`Error::Forged`] when not.
-pub fn check_seal(manifest: &[u8], repository: &RepositoryId, name: &Numbered, key: &PublicKey, seal: &str) -> Result<()> {
+pub fn check_seal(
+    manifest: &[u8],
+    repository: &RepositoryId,
+    name: &Numbered,
+    key: &PublicKey,
+    seal: &str,
+) -> Result<()> {
     key.verify("a seal", manifest, seal, &seal_comment(repository, &key.writer(), name))
 }
 

@@ -180,7 +180,9 @@ pub fn is_replica_name(name: &str) -> bool {
 
 /// Windows makes no folder of such a name, so that a copy would lack what lies in it.
 fn is_device_name(name: &str) -> bool {
-    let numbered = |prefix| name.strip_prefix(prefix).is_some_and(|n: &str| n.len() == 1 && n.as_bytes()[0].is_ascii_digit());
+    let numbered = |prefix| {
+        name.strip_prefix(prefix).is_some_and(|n: &str| n.len() == 1 && n.as_bytes()[0].is_ascii_digit())
+    };
     matches!(name, "con" | "prn" | "aux" | "nul") || numbered("com") || numbered("lpt")
 }
 

@@ -53,7 +53,8 @@ impl FrameSpan {
 
     /// The end of [`Self::range`], if readers take such a frame.
     pub(crate) fn checked_end(&self) -> Option<u64> {
-        let fits = (1..=frame::MAX_STORED).contains(&(self.stored as usize)) && self.plain as usize <= frame::MAX_PLAIN;
+        let fits = (1..=frame::MAX_STORED).contains(&(self.stored as usize))
+            && self.plain as usize <= frame::MAX_PLAIN;
         self.offset.checked_add(u64::from(self.stored)).filter(|_| fits)
     }
 }
@@ -127,7 +128,8 @@ impl Toc {
         for (span, count) in spans {
             let mut members = Vec::with_capacity(count as usize);
             for _ in 0..count {
-                let member = Member { id: ChunkId(cursor.array()?), offset: cursor.u32()?, len: cursor.u32()? };
+                let member =
+                    Member { id: ChunkId(cursor.array()?), offset: cursor.u32()?, len: cursor.u32()? };
                 if u64::from(member.offset) + u64::from(member.len) > u64::from(span.plain) {
                     return Err(Error::damaged(what, "a chunk outside its frame"));
                 }

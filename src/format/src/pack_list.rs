@@ -44,8 +44,10 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Vec<PackEntry>> {
     }
     let mut packs = Vec::with_capacity(bytes.len() / 70);
     for line in text.split_terminator('\n') {
-        let (hash, size) = line.split_once(' ').ok_or_else(|| Error::damaged(what, "a line without a size"))?;
-        let size = crate::lines::parse_u64(size).ok_or_else(|| Error::damaged(what, "a size that is no number"))?;
+        let (hash, size) =
+            line.split_once(' ').ok_or_else(|| Error::damaged(what, "a line without a size"))?;
+        let size =
+            crate::lines::parse_u64(size).ok_or_else(|| Error::damaged(what, "a size that is no number"))?;
         let pack = PackEntry { hash: hash.parse()?, size };
         if packs.last().is_some_and(|last: &PackEntry| last.hash >= pack.hash) {
             return Err(Error::damaged(what, "it is not sorted"));

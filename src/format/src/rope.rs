@@ -124,14 +124,25 @@ impl RopeBuilder {
     ///
     /// # Errors
     /// Those of `store`.
-    pub fn push<E>(&mut self, chunk: Option<ChunkId>, bytes: u64, store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>) -> std::result::Result<(), E> {
+    pub fn push<E>(
+        &mut self,
+        chunk: Option<ChunkId>,
+        bytes: u64,
+        store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>,
+    ) -> std::result::Result<(), E> {
         if bytes == 0 && self.layout == Layout::Variable {
             return Ok(());
         }
         self.push_at(0, chunk, bytes, store)
     }
 
-    fn push_at<E>(&mut self, depth: usize, chunk: Option<ChunkId>, bytes: u64, store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>) -> std::result::Result<(), E> {
+    fn push_at<E>(
+        &mut self,
+        depth: usize,
+        chunk: Option<ChunkId>,
+        bytes: u64,
+        store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>,
+    ) -> std::result::Result<(), E> {
         if self.levels.len() == depth {
             self.levels.push(Level::default());
         }
@@ -151,7 +162,11 @@ impl RopeBuilder {
         if full { self.flush(depth, store) } else { Ok(()) }
     }
 
-    fn flush<E>(&mut self, depth: usize, store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>) -> std::result::Result<(), E> {
+    fn flush<E>(
+        &mut self,
+        depth: usize,
+        store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>,
+    ) -> std::result::Result<(), E> {
         let Level { text, bytes, .. } = std::mem::take(&mut self.levels[depth]);
         let id = store(text.as_bytes())?;
         self.push_at(depth + 1, Some(id), bytes, store)
@@ -161,7 +176,10 @@ impl RopeBuilder {
     ///
     /// # Errors
     /// Those of `store`.
-    pub fn finish<E>(mut self, store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>) -> std::result::Result<Rope, E> {
+    pub fn finish<E>(
+        mut self,
+        store: &mut impl FnMut(&[u8]) -> std::result::Result<ChunkId, E>,
+    ) -> std::result::Result<Rope, E> {
         let mut depth = 0;
         loop {
             let topmost = self.levels.len() == depth + 1;

@@ -39,3 +39,19 @@ pub fn nested(document: &[u8], depth: usize) -> Vec<u8> {
     out.extend_from_slice(document.trim_ascii_start().strip_prefix(b"{").expect("a JSON object"));
     out
 }
+
+/// Reads documents with a million brackets: passed over in a field that is not known, refused in one that is; never a stack
+/// that overflows.
+pub fn assert_depth_is_harmless<T: PartialEq + std::fmt::Debug>(
+    document: &[u8],
+    read: impl Fn(&[u8]) -> crate::Result<T>,
+) {
+    assert_eq!(read(&nested(document, 500_000)), read(document));
+    let text = String::from_utf8(document.to_vec()).expect("JSON is text");
+    let fields: Vec<_> = text.match_indices("\":").map(|(at, _)| at + 2).collect();
+    assert!(!fields.is_empty());
+    for at in fields {
+        let deep = [&text[..at], &"[".repeat(200_000), &text[at..]].concat();
+        assert!(read(deep.as_bytes()).is_err());
+    }
+}

@@ -71,7 +71,12 @@ impl Record {
 
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let mut cursor = Cursor { what: "an index segment", rest: bytes };
-        Ok(Self { id: ChunkId(cursor.array()?), frame: cursor.u32()?, offset: cursor.u32()?, len: cursor.u32()? })
+        Ok(Self {
+            id: ChunkId(cursor.array()?),
+            frame: cursor.u32()?,
+            offset: cursor.u32()?,
+            len: cursor.u32()?,
+        })
     }
 }
 
@@ -269,7 +274,9 @@ impl<'a> View<'a> {
     pub fn locate(&self, id: &ChunkId) -> impl Iterator<Item = Result<Location>> + use<'a> {
         let (view, id) = (*self, *id);
         let first = view.find(&id).unwrap_or(view.counts.records);
-        (first..view.counts.records).take_while(move |&i| view.id(i) == id.0).map(move |i| view.location(&view.record(i)?))
+        (first..view.counts.records)
+            .take_while(move |&i| view.id(i) == id.0)
+            .map(move |i| view.location(&view.record(i)?))
     }
 
     /// Where a record points.

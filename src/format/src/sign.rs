@@ -38,12 +38,20 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`Error::Forged`] when not, [`Error::Damaged`] when it is no signature at all.
-    pub fn verify(&self, what: &'static str, message: &[u8], signature: &str, trusted_comment: &str) -> Result<()> {
+    pub fn verify(
+        &self,
+        what: &'static str,
+        message: &[u8],
+        signature: &str,
+        trusted_comment: &str,
+    ) -> Result<()> {
         check_form(what, signature)?;
         let forged = |why: &dyn fmt::Display| Error::Forged { what, why: why.to_string() };
         let key = minisign::PublicKey::from_base64(&self.0).map_err(|e| Error::damaged("a public key", e))?;
-        let signature = minisign::SignatureBox::from_string(signature).map_err(|e| Error::damaged(what, e))?;
-        minisign::verify(&key, &signature, Cursor::new(message), true, false, false).map_err(|e| forged(&e))?;
+        let signature =
+            minisign::SignatureBox::from_string(signature).map_err(|e| Error::damaged(what, e))?;
+        minisign::verify(&key, &signature, Cursor::new(message), true, false, false)
+            .map_err(|e| forged(&e))?;
         let found = signature.trusted_comment().map_err(|e| Error::damaged(what, e))?;
         if found == trusted_comment { Ok(()) } else { Err(forged(&"it is a signature for something else")) }
     }
@@ -92,10 +100,13 @@ fn check_form(what: &'static str, signature: &str) -> Result<()> {
     }
     let bad = || Error::damaged(what, "it has not the form of a minisign signature");
     let body = signature.strip_suffix('\n').ok_or_else(bad)?;
-    let [untrusted, first, trusted, second] = body.split('\n').collect::<Vec<_>>()[..] else { return Err(bad()) };
+    let [untrusted, first, trusted, second] = body.split('\n').collect::<Vec<_>>()[..] else {
+        return Err(bad());
+    };
     let comment = trusted.strip_prefix("trusted comment: ").ok_or_else(bad)?;
     let has_len = |text, len| lines::from_base64(what, text).is_ok_and(|bytes| bytes.len() == len);
-    let formed = untrusted.starts_with("untrusted comment: ") && comment == comment.trim() && !body.contains('\r');
+    let formed =
+        untrusted.starts_with("untrusted comment: ") && comment == comment.trim() && !body.contains('\r');
     if formed && has_len(first, 74) && has_len(second, 64) { Ok(()) } else { Err(bad()) }
 }
 
@@ -118,7 +129,8 @@ impl SigningKey {
     /// # Errors
     /// When the operating system gives no randomness.
     pub fn generate() -> Result<Self> {
-        let pair = minisign::KeyPair::generate_unencrypted_keypair().map_err(|e| Error::damaged("a signing key", e))?;
+        let pair = minisign::KeyPair::generate_unencrypted_keypair()
+            .map_err(|e| Error::damaged("a signing key", e))?;
         Ok(Self { secret: Zeroizing::new(pair.sk.to_bytes()), public: PublicKey(pair.pk.to_base64()) })
     }
 

@@ -67,7 +67,13 @@ impl Record {
     ///
     /// # Errors
     /// When it was not signed by `root`, or is not what its name says.
-    pub fn from_bytes(bytes: &[u8], signature: &str, repository: &RepositoryId, name: &Numbered, root: &PublicKey) -> Result<Self> {
+    pub fn from_bytes(
+        bytes: &[u8],
+        signature: &str,
+        repository: &RepositoryId,
+        name: &Numbered,
+        root: &PublicKey,
+    ) -> Result<Self> {
         let what = "a record of signers";
         if ObjectHash::of(bytes) != name.hash {
             return Err(Error::damaged(what, "its hash differs from its name"));

@@ -71,7 +71,13 @@ impl Tomb {
     ///
     /// # Errors
     /// When it was not signed by `key`, or is not what its name says.
-    pub fn from_bytes(bytes: &[u8], signature: &str, repository: &RepositoryId, name: &Numbered, key: &PublicKey) -> Result<Self> {
+    pub fn from_bytes(
+        bytes: &[u8],
+        signature: &str,
+        repository: &RepositoryId,
+        name: &Numbered,
+        key: &PublicKey,
+    ) -> Result<Self> {
         let what = "a tomb";
         if ObjectHash::of(bytes) != name.hash {
             return Err(Error::damaged(what, "its hash differs from its name"));

@@ -183,8 +183,16 @@ impl Node {
 /// # Errors
 /// When not.
 pub fn check_name(name: &[u8]) -> Result<()> {
-    if name.is_empty() || name == b"." || name == b".." || name.len() > 255 || name.iter().any(|b| matches!(b, 0 | b'/')) {
-        return Err(Error::damaged("a name", format!("{:?} cannot stand in a folder", String::from_utf8_lossy(name))));
+    if name.is_empty()
+        || name == b"."
+        || name == b".."
+        || name.len() > 255
+        || name.iter().any(|b| matches!(b, 0 | b'/'))
+    {
+        return Err(Error::damaged(
+            "a name",
+            format!("{:?} cannot stand in a folder", String::from_utf8_lossy(name)),
+        ));
     }
     Ok(())
 }
@@ -202,7 +210,11 @@ pub fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
 ///
 /// # Errors
 /// When neither or both are there.
-pub fn bytes_of<'a>(what: &'static str, text: Option<&'a str>, base64: Option<&str>) -> Result<Cow<'a, [u8]>> {
+pub fn bytes_of<'a>(
+    what: &'static str,
+    text: Option<&'a str>,
+    base64: Option<&str>,
+) -> Result<Cow<'a, [u8]>> {
     match (text, base64) {
         (Some(text), None) => Ok(Cow::Borrowed(text.as_bytes())),
         (None, Some(base64)) => lines::from_base64(what, base64).map(Cow::Owned),

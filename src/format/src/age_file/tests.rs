@@ -10,7 +10,10 @@ use crate::samples;
 struct Among(age::x25519::Recipient, Vec<Stanza>, Vec<Stanza>);
 
 impl age::Recipient for Among {
-    fn wrap_file_key(&self, key: &FileKey) -> std::result::Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
+    fn wrap_file_key(
+        &self,
+        key: &FileKey,
+    ) -> std::result::Result<(Vec<Stanza>, HashSet<String>), age::EncryptError> {
         let (own, labels) = self.0.wrap_file_key(key)?;
         let copy = |s: &Stanza| Stanza { tag: s.tag.clone(), args: s.args.clone(), body: s.body.clone() };
         Ok((self.1.iter().map(copy).chain(own).chain(self.2.iter().map(copy)).collect(), labels))
@@ -18,7 +21,11 @@ impl age::Recipient for Among {
 }
 
 fn stanza(tag: &str, args: &[&str], body_len: usize) -> Stanza {
-    Stanza { tag: tag.into(), args: args.iter().map(|a| (*a).into()).collect(), body: samples::bytes(tag, body_len) }
+    Stanza {
+        tag: tag.into(),
+        args: args.iter().map(|a| (*a).into()).collect(),
+        body: samples::bytes(tag, body_len),
+    }
 }
 
 /// A file with its keys: everything here is for one X25519 identity unless a test says otherwise.
@@ -42,7 +49,8 @@ fn open(stored: &[u8], size: u64, identities: &Identities) -> Result<Payload> {
 /// Reads a range as a client does: only the bytes of `stored_range`.
 fn read(payload: &Payload, stored: &[u8], range: Range<u64>) -> Result<Vec<u8>> {
     let wanted = payload.stored_range(&range)?;
-    let bytes = stored.get(wanted.start as usize..wanted.end as usize).ok_or(Error::Truncated { what: "a file" })?;
+    let bytes =
+        stored.get(wanted.start as usize..wanted.end as usize).ok_or(Error::Truncated { what: "a file" })?;
     payload.decrypt(&range, bytes)
 }
 
@@ -127,7 +135,8 @@ fn an_altered_header_never_opens() {
         for bit in 0..8 {
             let mut altered = stored.clone();
             altered[at] ^= 1 << bit;
-            let result = open(&altered, stored.len() as u64, &identities).and_then(|p| read(&p, &altered, 0..7));
+            let result =
+                open(&altered, stored.len() as u64, &identities).and_then(|p| read(&p, &altered, 0..7));
             assert!(result.is_err(), "bit {bit} of byte {at}");
         }
     }
@@ -161,7 +170,9 @@ fn headers_that_age_refuses() {
     for text in refused {
         assert!(Header::parse(text.as_bytes()).is_err(), "{text}");
     }
-    assert!(Header::parse(format!("{v1}\n-> X a b\n{body}\n\n--- {mac}\n{nonce}").as_bytes()).unwrap().is_some());
+    assert!(
+        Header::parse(format!("{v1}\n-> X a b\n{body}\n\n--- {mac}\n{nonce}").as_bytes()).unwrap().is_some()
+    );
     assert!(Header::parse(&stored).unwrap().is_some());
 }
 
@@ -193,7 +204,9 @@ fn lengths_around_a_segment() {
         let payload = open(&stored, stored.len() as u64, &identities).unwrap();
         let sealed_len = stored.len() as u64 - payload.start;
         assert_eq!(len as u64, sealed_len - 16 * sealed_len.div_ceil(65_552).max(1));
-        for wrong in [len as u64..len as u64 + 1, 0..len as u64 + 1, 5..5, 0..u64::MAX, u64::MAX - 1..u64::MAX] {
+        for wrong in
+            [len as u64..len as u64 + 1, 0..len as u64 + 1, 5..5, 0..u64::MAX, u64::MAX - 1..u64::MAX]
+        {
             assert!(payload.stored_range(&wrong).is_err(), "{wrong:?} of {len}");
         }
     }
@@ -214,7 +227,11 @@ fn truncation_is_noticed_at_and_off_segment_borders() {
             .collect();
         for cut in cuts {
             let short = &stored[..cut];
-            assert!(decrypt("a file", short, &identities, 1 << 30).is_err(), "age takes {cut} of {}", stored.len());
+            assert!(
+                decrypt("a file", short, &identities, 1 << 30).is_err(),
+                "age takes {cut} of {}",
+                stored.len()
+            );
             if let Ok(payload) = open(short, cut as u64, &identities) {
                 let end = payload.plain_len();
                 let tail = read(&payload, short, end.saturating_sub(1)..end);
@@ -236,7 +253,8 @@ fn truncation_is_noticed_at_and_off_segment_borders() {
 fn sizes_that_cannot_be() {
     let Sealed { stored, identities } = sealed(b"x");
     let start = open(&stored, stored.len() as u64, &identities).unwrap().start;
-    for size in [0, 1, start - 1, start, start + 15, start + SEALED_SEGMENT + 15, start + SEALED_SEGMENT + 16] {
+    for size in [0, 1, start - 1, start, start + 15, start + SEALED_SEGMENT + 15, start + SEALED_SEGMENT + 16]
+    {
         assert!(matches!(open(&stored, size, &identities), Err(Error::Truncated { .. })), "{size}");
     }
     for size in [u64::MAX, u64::MAX - 100_000, 1 << 63] {
@@ -286,7 +304,10 @@ fn small_files_have_a_limit() {
     assert_eq!(decrypt("a file", &stored, &identities, 1000).unwrap().len(), 1000);
     assert!(matches!(decrypt("a file", &stored, &identities, 999), Err(Error::TooLarge { .. })));
     assert!(matches!(decrypt("a file", b"", &identities, 9), Err(Error::Damaged { .. })));
-    assert!(matches!(decrypt("a file", b"age-encryption.org/v1\n", &identities, 9), Err(Error::Damaged { .. })));
+    assert!(matches!(
+        decrypt("a file", b"age-encryption.org/v1\n", &identities, 9),
+        Err(Error::Damaged { .. })
+    ));
 }
 
 proptest! {

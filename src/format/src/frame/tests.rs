@@ -61,12 +61,15 @@ proptest! {
 #[test]
 fn frames_are_closed_at_the_target() {
     let mut plain = Plain::new();
-    assert!(plain.is_empty() && !plain.is_full_for(MAX_CHUNK), "a chunk above the target gets a frame of its own");
+    assert!(
+        plain.is_empty() && !plain.is_full_for(MAX_CHUNK),
+        "a chunk above the target gets a frame of its own"
+    );
     plain.push(samples::id(0), &[0; 100]).unwrap();
     assert!(!plain.is_empty() && !plain.is_full_for(1000) && plain.is_full_for(TARGET));
     assert_eq!(plain.len(), 1024);
     plain.clear();
-    assert!(plain.is_empty() && plain.len() == 0);
+    assert!(plain.is_empty());
 }
 
 #[test]
@@ -186,7 +189,11 @@ fn the_tar_header_is_frozen() {
     assert_eq!(&header[124..148], b"00001234567\x0000000000000\x00");
     assert_eq!(&header[156..158], b"0\x00");
     assert_eq!(&header[257..265], b"ustar\x0000");
-    let sum: u32 = header.iter().enumerate().map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) }).sum();
+    let sum: u32 = header
+        .iter()
+        .enumerate()
+        .map(|(i, &b)| if (148..156).contains(&i) { 32 } else { u32::from(b) })
+        .sum();
     assert_eq!(&header[148..156], format!("{sum:06o}\0 ").as_bytes());
     assert!(header[64..100].iter().chain(&header[158..257]).chain(&header[265..]).all(|&b| b == 0));
 }

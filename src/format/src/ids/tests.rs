@@ -8,7 +8,15 @@ fn one_identifier_has_one_spelling() {
     assert_eq!(text.len(), 64);
     assert_eq!(text.parse::<ChunkId>().unwrap(), id);
     assert_eq!(id.short(), text[..8]);
-    for wrong in [&text[1..], &text.to_uppercase(), &format!("{text}0"), &format!("{text}00"), "", "é", &format!(" {}", &text[1..])] {
+    for wrong in [
+        &text[1..],
+        &text.to_uppercase(),
+        &format!("{text}0"),
+        &format!("{text}00"),
+        "",
+        "é",
+        &format!(" {}", &text[1..]),
+    ] {
         assert!(wrong.parse::<ChunkId>().is_err(), "{wrong}");
     }
 }

@@ -25,7 +25,8 @@ fn any_name() -> impl Strategy<Value = Name> {
         any_hash().prop_map(Name::Keys),
         any_hash().prop_map(Name::List),
         (any_writer(), any_numbered()).prop_map(|(w, n)| Name::Manifest(w, n)),
-        (any_hash(), proptest::option::of(any::<[u8; 4]>())).prop_map(|(h, g)| Name::Pack(h, g.map(Generation))),
+        (any_hash(), proptest::option::of(any::<[u8; 4]>()))
+            .prop_map(|(h, g)| Name::Pack(h, g.map(Generation))),
         any_hash().prop_map(Name::Root),
         (any_writer(), any_numbered()).prop_map(|(w, n)| Name::Seal(w, n)),
         any_numbered().prop_map(Name::Signers),
@@ -183,7 +184,13 @@ fn hashes_stand_in_names_of_what_is_hashed() {
     let writer = WriterId([0; 8]);
     assert_eq!(Name::Pack(n.hash, Some(Generation([1; 4]))).content_hash(), Some(n.hash));
     assert_eq!(Name::Manifest(writer, n).content_hash(), Some(n.hash));
-    for name in [Name::Card, Name::Seal(writer, n), Name::SignersSig(n), Name::TombSig(writer, n), Name::Intent(Nonce([0; 16]))] {
+    for name in [
+        Name::Card,
+        Name::Seal(writer, n),
+        Name::SignersSig(n),
+        Name::TombSig(writer, n),
+        Name::Intent(Nonce([0; 16])),
+    ] {
         assert_eq!(name.content_hash(), None);
     }
 }

@@ -1,0 +1,334 @@
+//! `fardel.yaml`: what it may say, and where in it a mistake is. The only module that knows YAML.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+
+use crate::error::{Failure, Result};
+use crate::exit::Exit;
+use crate::expand::expand;
+use crate::location::Location;
+use crate::size::Size;
+
+/// A configuration beyond this is none, in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// The file as it is written, with values expanded and nothing resolved.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    /// Where the repository lies.
+    pub repository: Option<Text>,
+    /// This host's key file.
+    pub key_file: Option<Text>,
+    /// A shell command that prints the passphrase.
+    pub passphrase_command: Option<Text>,
+    /// Stored size at which a pack is closed.
+    pub pack_size: Option<PackSize>,
+    /// Chunk size for volumes.
+    pub chunk_size: Option<ChunkSize>,
+    /// zstd level.
+    pub compression: Option<Level>,
+    /// What may be used of memory.
+    pub memory: Option<Memory>,
+    /// Copies of the repository.
+    #[serde(default)]
+    pub replicas: Vec<Replica>,
+    /// What to back up.
+    #[serde(default)]
+    pub jobs: Vec<Job>,
+}
+
+/// A copy of the repository.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replica {
+    /// How it is called.
+    pub name: Text,
+    /// Where it lies.
+    pub url: Text,
+}
+
+/// Something to back up together.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// How it is called.
+    pub name: Text,
+    /// Folders, disk images, block devices.
+    pub sources: Vec<Text>,
+    /// gitignore patterns to leave out.
+    #[serde(default)]
+    pub excludes: Vec<Text>,
+    /// Files of such patterns.
+    #[serde(default)]
+    pub exclude_from: Vec<Text>,
+    /// Leave out folders with a `CACHEDIR.TAG`.
+    #[serde(default)]
+    pub exclude_caches: bool,
+    /// Leave out larger files.
+    pub exclude_larger_than: Option<FileSize>,
+    /// Do not enter other file systems.
+    #[serde(default)]
+    pub one_file_system: bool,
+    /// Words to find the snapshots by.
+    #[serde(default)]
+    pub tags: Vec<Text>,
+}
+
+impl ConfigFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// With file, line and column, when it says something else than a configuration; when it holds a secret that others
+    /// can read.
+    pub fn load(path: &Path) -> Result<Self> {
+        let refuse = |why: String, hint: &str| Failure::new(Exit::Usage, format!("{}: {why}", path.display()), hint);
+        let meta = std::fs::metadata(path);
+        let meta = meta.map_err(|e| refuse(e.to_string(), "name the configuration with --config or FARDEL_CONFIG"))?;
+        if meta.len() > MAX_LEN {
+            return Err(refuse("this is too large for a configuration".into(), "name another file with --config"));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string(), "make it a readable text file"))?;
+        let file = Self::parse(&text).map_err(|error| error.at(path))?;
+        if file.holds_secret()
+            && let Err(error) = fardel_engine::keyring::check_private(path)
+        {
+            return Err(Failure::new(Exit::Usage, error, "or take the secret out of it: ${NAME} is read from the environment"));
+        }
+        Ok(file)
+    }
+
+    fn parse(text: &str) -> Result<Self, Mistake> {
+        // A file of comments alone is an empty configuration.
+        let parsed: Option<Self> = serde_yaml::from_str(text).map_err(Mistake::from)?;
+        Ok(parsed.unwrap_or_default())
+    }
+
+    /// Whether a password stands in a URL; one that came from the environment does not stand in the file.
+    fn holds_secret(&self) -> bool {
+        let urls = self.repository.iter().chain(self.replicas.iter().map(|replica| &replica.url));
+        urls.filter(|url| !url.from_environment).any(|url| Location::has_password(&url.value))
+    }
+}
+
+/// What is wrong in the text, and where.
+struct Mistake {
+    line: usize,
+    column: usize,
+    message: String,
+}
+
+impl From<serde_yaml::Error> for Mistake {
+    fn from(error: serde_yaml::Error) -> Self {
+        let text = error.to_string();
+        let Some(place) = error.location() else { return Self { line: 1, column: 1, message: text } };
+        let suffix = format!(" at line {} column {}", place.line(), place.column());
+        let message = text.replacen(&suffix, "", 1);
+        Self { line: place.line(), column: place.column(), message }
+    }
+}
+
+impl Mistake {
+    fn at(self, path: &Path) -> Failure {
+        let message = format!("{}:{}:{}: {}", path.display(), self.line, self.column, self.message);
+        Failure::new(Exit::Usage, message, "correct the configuration; README.md lists what it may say")
+    }
+}
+
+/// A value with its `${NAME}` expanded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// The text.
+    pub value: String,
+    /// Whether any of it came from the environment.
+    from_environment: bool,
+}
+
+impl Text {
+    /// The value as a path: `~/` is the home folder, and what is relative lies beside the configuration.
+    #[must_use]
+    pub fn path(&self, base: &Path) -> PathBuf {
+        match (self.value.strip_prefix("~/"), std::env::home_dir()) {
+            (Some(rest), Some(home)) => home.join(rest),
+            _ => base.join(&self.value),
+        }
+    }
+
+    /// The value as a path or URL; `~/` is the home folder.
+    #[must_use]
+    pub fn path_or_url(&self) -> String {
+        let home = self.value.strip_prefix("~/").zip(std::env::home_dir());
+        match home.and_then(|(rest, home)| home.join(rest).into_os_string().into_string().ok()) {
+            Some(path) => path,
+            None => self.value.clone(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Expand;
+        impl Visitor<'_> for Expand {
+            type Value = Text;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text, E> {
+                let value = expand(text, |name| std::env::var(name).ok()).map_err(E::custom)?;
+                if value.is_empty() || value.contains('\0') {
+                    return Err(E::custom("this must not be empty"));
+                }
+                Ok(Text { from_environment: value != text, value })
+            }
+        }
+        from.deserialize_str(Expand)
+    }
+}
+
+/// A value that is written as a number or as text with a unit, within bounds.
+macro_rules! scalar {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = from.deserialize_any(Scalar)?;
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(&text).map(Self).map_err(de::Error::custom)
+            }
+        }
+    };
+}
+
+scalar!(
+    /// 16 to 100 MiB.
+    PackSize(u64),
+    |text| within(text, 16 << 20, 100 << 20, "16MiB to 100MiB")
+);
+scalar!(
+    /// A power of two from 16 KiB to 4 MiB.
+    ChunkSize(u32),
+    parse_chunk_size
+);
+scalar!(
+    /// 64 MiB or more.
+    Memory(u64),
+    |text| within(text, 64 << 20, 1 << 50, "64MiB or more")
+);
+scalar!(
+    /// Any size.
+    FileSize(u64),
+    |text| text.parse().map(|Size(bytes)| bytes)
+);
+scalar!(
+    /// -7 to 22.
+    Level(i32),
+    |text| match text.trim().parse() {
+        Ok(level @ -7..=22) => Ok(level),
+        _ => Err(format!("`{text}` is no compression level: a zstd level from -7 to 22, 3 when absent")),
+    }
+);
+
+/// A chunk size that the format allows.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_chunk_size(text: &str) -> Result<u32, String> {
+    let bytes = text.parse::<Size>()?.0;
+    match u32::try_from(bytes) {
+        Ok(size) if fardel_format::card::check_volume_chunk_size(size).is_ok() => Ok(size),
+        _ => Err(format!("`{text}` is no chunk size: a power of two from 16KiB to 4MiB, 64KiB when absent")),
+    }
+}
+
+fn within(text: &str, least: u64, most: u64, allowed: &str) -> Result<u64, String> {
+    match text.parse::<Size>()?.0 {
+        bytes if (least..=most).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("`{text}` is out of bounds: {allowed}")),
+    }
+}
+
+struct Scalar;
+
+impl Visitor<'_> for Scalar {
+    type Value = String;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a number, or text such as 64MiB")
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
+        expand(text, |name| std::env::var(name).ok()).map_err(E::custom)
+    }
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
+        Ok(number.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistake(text: &str) -> String {
+        let error = ConfigFile::parse(text).err().expect(text);
+        format!("{}:{}: {}", error.line, error.column, error.message)
+    }
+
+    #[test]
+    fn reads_every_key() {
+        let file = ConfigFile::parse(
+            "repository: /r\nkey_file: k\npassphrase_command: pass fardel\npack_size: 32MiB\nchunk_size: 131072\n\
+             compression: -1\nmemory: 128M\nreplicas:\n  - name: usb\n    url: /mnt/usb\njobs:\n  - name: home\n    \
+             sources: [/home]\n    excludes: ['*.tmp']\n    exclude_from: [x]\n    tags: [a]\n    one_file_system: true\n    \
+             exclude_caches: true\n    exclude_larger_than: 1G\n",
+        );
+        let file = file.ok().expect("it is right");
+        assert_eq!(file.pack_size, Some(PackSize(32 << 20)));
+        assert_eq!(file.chunk_size, Some(ChunkSize(128 << 10)));
+        assert_eq!(file.compression, Some(Level(-1)));
+        assert_eq!(file.memory, Some(Memory(128 << 20)));
+        assert_eq!(file.jobs[0].exclude_larger_than, Some(FileSize(1 << 30)));
+        assert_eq!(file.jobs[0].sources[0].path(Path::new("/base")), Path::new("/home"));
+        assert_eq!(file.key_file.unwrap().path(Path::new("/base")), Path::new("/base/k"));
+    }
+
+    #[test]
+    fn nothing_is_a_configuration_too() {
+        assert!(ConfigFile::parse("").is_ok());
+        assert!(ConfigFile::parse("# nothing yet\n").is_ok());
+    }
+
+    #[test]
+    fn mistakes_have_a_line_and_a_column() {
+        let unknown = mistake("repository: /r\nkeyfile: x\n");
+        assert!(unknown.starts_with("2:1: unknown field `keyfile`, expected one of `repository`, `key_file`"), "{unknown}");
+        let nested = mistake("jobs:\n  - name: home\n    sources: [/home]\n    shedule: daily\n");
+        assert!(nested.starts_with("4:5: ") && nested.contains("unknown field `shedule`"), "{nested}");
+        let size = mistake("repository: /r\npack_size: 1TB\n");
+        assert!(size.starts_with("2:12: ") && size.contains("16MiB to 100MiB"), "{size}");
+        let unset = mistake("repository: ${FARDEL_TEST_SURELY_UNSET}/x\n");
+        assert!(unset.starts_with("1:13: ") && unset.contains("FARDEL_TEST_SURELY_UNSET is not set"), "{unset}");
+        let yaml = mistake("repository: [\n");
+        assert!(yaml.starts_with("2:1: "), "{yaml}");
+        let kind = mistake("repository: {}\n");
+        assert!(kind.starts_with("1:13: ") && kind.contains("expected a text"), "{kind}");
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_a_secret_of_the_file() {
+        let holds = |text: &str| ConfigFile::parse(text).ok().unwrap().holds_secret();
+        assert!(holds("repository: webdav+https://ann:secret@host/x\n"));
+        assert!(holds("replicas:\n  - name: a\n    url: sftp://ann:secret@host/x\n"));
+        assert!(!holds("repository: sftp://ann@host/x\n"));
+        assert!(!holds("repository: /srv/a:b@c\n"));
+    }
+}

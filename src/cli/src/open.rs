@@ -1,0 +1,135 @@
+//! From a place to an open repository.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fardel_backends::folder::FolderStore;
+use fardel_engine::bridge::Blocking;
+use fardel_engine::catalog::Catalog;
+use fardel_engine::keyring::Material;
+use fardel_engine::{Error as EngineError, OpenOptions, Repository};
+use fardel_format::names::CARD;
+use fardel_format::{RepositoryId, card};
+use fardel_store::{ErrorKind, Key, MemoryStore, Store};
+
+use crate::config::Config;
+use crate::error::{Failure, Result};
+use crate::exit::Exit;
+use crate::location::Location;
+use crate::{human, material};
+
+/// Which key a command needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// None: nothing that could open anything is touched.
+    Keyless,
+    /// Whatever is at hand; without, it shows less.
+    Optional,
+    /// One that opens the repository.
+    Key,
+}
+
+/// An open repository and what was listed in it.
+pub struct Opened {
+    /// The repository.
+    pub repo: Repository,
+    /// What lies in it.
+    pub catalog: Catalog,
+    /// Where it lies.
+    pub location: Location,
+}
+
+/// The store at a place.
+///
+/// # Errors
+/// When there is something else than a store.
+pub fn store(location: &Location) -> Result<Arc<dyn Store>> {
+    match location {
+        Location::Memory => Ok(Arc::new(MemoryStore::new())),
+        Location::Folder(path) if path.exists() && !path.is_dir() => {
+            let message = format!("{}: a repository is a folder, and this is none", human::path(path));
+            Err(Failure::new(Exit::NoRepository, message, "name the folder of the repository with --repo"))
+        }
+        Location::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+    }
+}
+
+/// The id of the repository in a store; `None` when there is none.
+///
+/// # Errors
+/// When the store fails.
+pub fn id(store: &Arc<dyn Store>) -> Result<Option<RepositoryId>> {
+    match Blocking::new(store.clone()).get(&Key::new(CARD)?) {
+        Ok(bytes) => Ok(Some(card::repository_id(&bytes))),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens the configured repository.
+///
+/// # Errors
+/// When there is none, or the key does not open it.
+pub fn open(config: &Config, access: Access) -> Result<Opened> {
+    open_at(config, config.location()?, access)
+}
+
+/// Opens the repository at a place.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_at(config: &Config, location: Location, access: Access) -> Result<Opened> {
+    let store = store(&location)?;
+    let none = || no_repository(&location);
+    let id = id(&store)?.ok_or_else(none)?;
+    let material = match access {
+        Access::Keyless => None,
+        Access::Optional => material::find(config, &id, false)?,
+        Access::Key => material::find(config, &id, true)?,
+    };
+    if material.is_none() && access == Access::Key {
+        return Err(no_key(config, &id, &location));
+    }
+    open_with(config, store, location, material, Some(id))
+}
+
+/// Opens a store with what is at hand.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with(
+    config: &Config,
+    store: Arc<dyn Store>,
+    location: Location,
+    material: Option<Material>,
+    pinned: Option<RepositoryId>,
+) -> Result<Opened> {
+    let options = OpenOptions { material, cache: config.cache.clone(), display: location.to_string(), pinned };
+    match Repository::open(store, options) {
+        Ok((repo, catalog)) => Ok(Opened { repo, catalog, location }),
+        Err(EngineError::NoRepository(_)) => Err(no_repository(&location)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes sure that the folder of the cache can be written, and says where it lies.
+///
+/// # Errors
+/// When it cannot.
+pub fn make_cache(folder: &Path) -> Result<()> {
+    let hint = "make it writable, or set FARDEL_CACHE_DIR to another folder";
+    std::fs::create_dir_all(folder).map_err(|e| Failure::io(folder, &e, hint))
+}
+
+fn no_repository(location: &Location) -> Failure {
+    let repo = human::quoted(&location.to_string());
+    let failure = Failure::from(EngineError::NoRepository(location.to_string()));
+    failure.with_hint(format!("make one with `fardel init --repo {repo}`, or name another place with --repo"))
+}
+
+fn no_key(config: &Config, id: &RepositoryId, location: &Location) -> Failure {
+    let own = crate::key_file::default_path(config, id);
+    let message = format!("{location}: there is no key for repository {} in {}", id.short(), human::path(&own));
+    let hint = "give a key file or the file of the recovery key with --key-file, or a passphrase with --passphrase-file";
+    Failure::key(message, hint)
+}

@@ -1,0 +1,151 @@
+//! Fetches the chunks that are wanted: sorted by pack and frame, neighbours with one ranged read, on several threads.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+use fardel_format::ChunkId;
+use fardel_format::frame::{self, Decompressor, Member};
+use fardel_format::ids::ChunkKey;
+use fardel_format::pack::PackKind;
+use fardel_format::segment::Location;
+
+use super::output::Output;
+use crate::monitor::Monitor;
+use crate::packs::{ChunkReader, PackReader};
+use crate::{Error, Result};
+
+/// Stored bytes that one request asks for at most, unless a single frame is larger.
+const REQUEST: u64 = 4 << 20;
+/// Stored bytes that are rather read and thrown away than asked for separately.
+const GAP: u64 = 64 << 10;
+
+/// A chunk that belongs somewhere.
+pub struct Want<'a> {
+    pub id: ChunkId,
+    pub location: Location,
+    pub output: Arc<Output<'a>>,
+    pub offset: u64,
+}
+
+/// Wants whose frames lie close together in one pack.
+type Batch<'a> = Vec<Want<'a>>;
+
+/// What the threads share.
+#[derive(Clone, Copy)]
+pub struct Fetcher<'a> {
+    pub packs: &'a PackReader,
+    pub chunks: &'a ChunkReader<'a>,
+    pub chunk_key: &'a ChunkKey,
+    pub monitor: &'a dyn Monitor,
+    pub threads: usize,
+}
+
+impl<'a> Fetcher<'a> {
+    /// Fetches and writes everything that is wanted.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`]. Whatever cannot be had is told to its file.
+    pub fn run(&self, mut wants: Vec<Want<'a>>) -> Result<()> {
+        let place = |want: &Want<'_>| (want.location.pack.hash, want.location.frame.offset, want.location.offset);
+        wants.sort_by_key(place);
+        let (give, take) = crossbeam_channel::bounded::<Batch<'a>>(self.threads);
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                let take = take.clone();
+                scope.spawn(move || self.work(&take));
+            }
+            drop(take);
+            for batch in batches(wants) {
+                if self.monitor.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                give.send(batch).map_err(|_| Error::Damaged("the restoring threads are gone".into()))?;
+            }
+            drop(give);
+            Ok(())
+        })
+    }
+
+    fn work(&self, take: &Receiver<Batch<'a>>) {
+        let mut decompressor = Decompressor::new();
+        let mut plain = Vec::new();
+        for batch in take {
+            match &mut decompressor {
+                Ok(decompressor) => self.batch(decompressor, &mut plain, batch),
+                Err(error) => batch.iter().for_each(|want| want.lost(&error.to_string())),
+            }
+        }
+    }
+
+    fn batch(&self, decompressor: &mut Decompressor, plain: &mut Vec<u8>, batch: Batch<'a>) {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return };
+        let pack = first.location.pack;
+        let range = first.location.frame.offset..last.location.frame.range().end;
+        let stored = self.packs.read(&pack.hash, pack.size, &range);
+        for frame in batch.chunk_by(|a, b| a.location.frame == b.location.frame) {
+            let span = frame[0].location.frame;
+            let decoded = match &stored {
+                Ok(bytes) => {
+                    let from = (span.offset - range.start) as usize;
+                    let frame = bytes.get(from..from + span.stored as usize);
+                    decode(decompressor, frame, span.plain, plain)
+                }
+                // One damaged segment must not cost its neighbours.
+                Err(_) => match self.packs.read(&pack.hash, pack.size, &span.range()) {
+                    Ok(bytes) => decode(decompressor, Some(&bytes), span.plain, plain),
+                    Err(error) => Err(error),
+                },
+            };
+            match decoded {
+                Ok(()) => frame.iter().for_each(|want| self.place(want, plain)),
+                Err(error) => frame.iter().for_each(|want| self.elsewhere(want, &error.to_string())),
+            }
+        }
+    }
+
+    fn place(&self, want: &Want<'_>, plain: &[u8]) {
+        let member = Member { id: want.id, offset: want.location.offset, len: want.location.len };
+        match frame::chunk(plain, &member) {
+            Ok(chunk) if self.chunk_key.id(chunk) == want.id => want.output.write(want.offset, chunk),
+            _ => self.elsewhere(want, &format!("{} does not hold chunk {} where the index says", self.packs.key(&want.location.pack.hash), want.id.short())),
+        }
+    }
+
+    /// Tries every other place where the chunk may lie.
+    fn elsewhere(&self, want: &Want<'_>, why: &str) {
+        match self.chunks.get(&want.id, PackKind::Data) {
+            Ok(chunk) if chunk.len() == want.location.len as usize => want.output.write(want.offset, &chunk),
+            _ => want.lost(why),
+        }
+    }
+}
+
+impl Want<'_> {
+    fn lost(&self, why: &str) {
+        self.output.missing(self.offset, u64::from(self.location.len), why);
+    }
+}
+
+fn decode(decompressor: &mut Decompressor, stored: Option<&[u8]>, plain_len: u32, plain: &mut Vec<u8>) -> Result<()> {
+    let stored = stored.ok_or_else(|| Error::Damaged("a frame ends beyond its pack".into()))?;
+    decompressor.frame(stored, plain_len, plain).map_err(|e| Error::object("a frame", e))
+}
+
+/// Cuts sorted wants where the next frame lies in another pack, too far away, or makes the request too large.
+fn batches<'a>(wants: Vec<Want<'a>>) -> impl Iterator<Item = Batch<'a>> {
+    let mut wants = wants.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let first = wants.next()?;
+        let (pack, start) = (first.location.pack.hash, first.location.frame.offset);
+        let mut end = first.location.frame.range().end;
+        let mut batch = vec![first];
+        while let Some(want) = wants.next_if(|next| {
+            let frame = next.location.frame.range();
+            next.location.pack.hash == pack && frame.start <= end + GAP && frame.end.max(end) - start <= REQUEST.max(end - start)
+        }) {
+            end = end.max(want.location.frame.range().end);
+            batch.push(want);
+        }
+        Some(batch)
+    })
+}

@@ -1,0 +1,192 @@
+//! A repository in memory with a folder to back up, for the tests of this crate.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use fardel_format::age_file::Identities;
+use fardel_format::ids::Nonce;
+use fardel_format::keys::HostKey;
+use fardel_format::root::{self, Root, Source, Totals};
+use fardel_format::{RepositoryId, SnapshotId};
+use fardel_store::{MemoryStore, Store};
+use tempfile::TempDir;
+use zeroize::Zeroizing;
+
+use crate::backup::{self, BackupOptions, BackupReport, SourceSpec};
+use crate::bridge::Blocking;
+use crate::catalog::Catalog;
+use crate::commit::{self, Outcome};
+use crate::index::ChunkIndex;
+use crate::init::{self, InitOptions};
+use crate::keyring::Material;
+use crate::monitor::Silent;
+use crate::packs::{PackReader, Packer, PackerOptions};
+use crate::repository::{OpenOptions, Repository};
+use crate::snapshots::Snapshots;
+use crate::{Error, Result};
+
+/// A new repository, the keys to it, and a temporary folder.
+pub struct Fixture {
+    /// Where it lies; clones share the objects, so that a test can damage them.
+    pub store: MemoryStore,
+    /// Its id.
+    pub id: RepositoryId,
+    /// The key file of the host that made it: it may read and write.
+    pub host: HostKey,
+    /// The recovery identity, an `AGE-SECRET-KEY-…` line.
+    pub recovery: Zeroizing<String>,
+    temp: TempDir,
+}
+
+/// A new repository with the usual options.
+pub fn fixture() -> Fixture {
+    Fixture::new(&InitOptions { host: "test".into(), ..InitOptions::default() })
+}
+
+impl Fixture {
+    /// A new repository.
+    pub fn new(options: &InitOptions) -> Self {
+        let store = MemoryStore::new();
+        let prepared = init::prepare(Blocking::new(Arc::new(store.clone())), "memory:", options).unwrap();
+        let (host, recovery) = (prepared.host.clone(), prepared.recovery.clone());
+        let id = prepared.publish().unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir(temp.path().join("source")).unwrap();
+        Self { store, id, host, recovery, temp }
+    }
+
+    /// A folder to put files into; empty at first.
+    pub fn source(&self) -> PathBuf {
+        self.temp.path().join("source")
+    }
+
+    /// A temporary folder that is no source.
+    pub fn temp(&self) -> &Path {
+        self.temp.path()
+    }
+
+    /// Writes a file below [`Self::source`], with its folders; returns its path.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.source().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Opened with the host's key file.
+    pub fn open(&self) -> (Repository, Catalog) {
+        self.open_with(Some(Material::Host(Box::new(self.host.clone())))).unwrap()
+    }
+
+    /// Opened with `material`, or without any key.
+    pub fn open_with(&self, material: Option<Material>) -> Result<(Repository, Catalog)> {
+        self.open_in(Arc::new(self.store.clone()), material)
+    }
+
+    /// Opened in another store, such as a copy or a faulty one.
+    pub fn open_in(&self, store: Arc<dyn Store>, material: Option<Material>) -> Result<(Repository, Catalog)> {
+        let cache = self.temp.path().join("cache");
+        Repository::open(store, OpenOptions { material, cache, display: "memory:".into(), pinned: None })
+    }
+
+    /// The recovery identity, as it is given to open a repository.
+    pub fn recovery(&self) -> Material {
+        let mut identities = Identities::new();
+        identities.push_x25519(&self.recovery).unwrap();
+        Material::Identities(identities)
+    }
+
+    /// How the backups of this fixture are made.
+    pub fn options(&self, sources: Vec<SourceSpec>) -> BackupOptions {
+        BackupOptions {
+            sources,
+            host: "test".into(),
+            user: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            exclude_files: Vec::new(),
+            exclude_caches: false,
+            exclude_larger_than: None,
+            one_file_system: false,
+            chunk_size: None,
+            force: false,
+            dry_run: false,
+            checkpoint_every: Duration::from_secs(3600),
+            never: Vec::new(),
+            packer: PackerOptions { threads: 1, ..PackerOptions::default() },
+        }
+    }
+
+    /// Backs up these paths.
+    pub fn backup(&self, paths: &[&Path]) -> SnapshotId {
+        let sources = paths.iter().map(|path| SourceSpec::Path((*path).to_owned())).collect();
+        self.backup_with(&self.options(sources)).snapshot.unwrap()
+    }
+
+    /// Backs up.
+    pub fn backup_with(&self, options: &BackupOptions) -> BackupReport {
+        let (repo, catalog) = self.open();
+        backup::backup(&repo, &catalog, options, &Silent::default()).unwrap()
+    }
+
+    /// Seals a snapshot of whatever `make` puts into the packer, as no backup would write it.
+    pub fn craft(&self, make: impl FnOnce(&mut Packer) -> Vec<Source>) -> SnapshotId {
+        let (repo, catalog) = self.open();
+        let snapshots = Snapshots::load(&repo, &catalog).unwrap();
+        let packs = PackReader::new(&repo, &catalog);
+        let index = ChunkIndex::for_writing(&repo, &catalog, &snapshots, &Default::default(), &packs).unwrap();
+        let options = PackerOptions { threads: 1, ..PackerOptions::default() };
+        let mut packer = Packer::start(&repo, &catalog, index, options, false).unwrap();
+        let sources = make(&mut packer);
+        let packed = packer.flush().unwrap();
+        let root = Root {
+            fardel: root::VERSION,
+            repository: self.id,
+            salt: Nonce::random(),
+            run: Nonce::random(),
+            partial: false,
+            time: crate::time::now(),
+            host: "test".into(),
+            user: None,
+            tags: Vec::new(),
+            parent: None,
+            sources,
+            totals: Totals::default(),
+            unreadable: 0,
+            program: "a test".into(),
+        };
+        let closure = packed.packs.iter().chain(&packed.reused).copied().collect();
+        match commit::write(&repo, &catalog, None, &root, closure, None).unwrap().publish().unwrap() {
+            Outcome::Published(sealed) => sealed.id(),
+            Outcome::Lost(_) | Outcome::Revoked => panic!("nobody took anything away"),
+        }
+    }
+
+    /// Takes away every object whose name begins so; returns how many.
+    pub fn lose(&self, prefix: &str) -> usize {
+        let lost: Vec<_> = self.store.names().into_iter().filter(|name| name.starts_with(prefix)).collect();
+        lost.iter().for_each(|name| drop(self.store.remove_raw(name)));
+        lost.len()
+    }
+}
+
+/// Bytes that look random and follow from `seed` alone.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+/// The message of what must have failed.
+pub fn failure<T>(result: Result<T, Error>) -> String {
+    match result {
+        Ok(_) => panic!("this must fail"),
+        Err(error) => error.to_string(),
+    }
+}

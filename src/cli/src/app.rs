@@ -11,7 +11,9 @@ use crate::commands;
 use crate::config::{Config, Process};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
+use crate::human;
 use crate::limits;
+use crate::location::Location;
 use crate::output::Output;
 
 /// What every command works with.
@@ -20,6 +22,20 @@ pub struct App {
     pub config: Config,
     /// Where results go.
     pub out: Arc<Output>,
+}
+
+impl App {
+    /// A command line for the same repository, to be shown.
+    #[must_use]
+    pub fn command(&self, command: &str, location: &Location) -> String {
+        format!("{} {command}{}", program(), self.config.again(location))
+    }
+}
+
+/// How the user calls this program: by its path when it is not installed.
+fn program() -> String {
+    let first = std::env::args_os().next().and_then(|first| first.into_string().ok());
+    first.filter(|first| first.contains('/')).map_or_else(|| "fardel".into(), |first| human::quoted(&first))
 }
 
 /// Runs the command.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::args::GlobalArgs;
 use crate::config_file::{ConfigFile, Job as FileJob};
 use crate::error::{Failure, Result};
+use crate::human;
 use crate::location::Location;
 
 const FILE: &str = "fardel.yaml";
@@ -17,6 +18,8 @@ pub struct Config {
     /// The configuration file, when there is one.
     pub file: Option<PathBuf>,
     repository: Option<Place>,
+    /// What must stand on the next command line to mean the same repository and key.
+    again: Again,
     /// Copies of the repository, by name.
     pub replicas: Vec<Replica>,
     /// The key file that was named.
@@ -50,6 +53,15 @@ pub struct Replica {
     /// How it is called.
     pub name: String,
     place: Place,
+}
+
+/// What came from the command line, and so has to be said again.
+#[derive(Clone, Debug, Default)]
+struct Again {
+    config: Option<PathBuf>,
+    repo: bool,
+    key_file: Option<PathBuf>,
+    passphrase_file: Option<PathBuf>,
 }
 
 /// A path or URL, and what it is relative to.
@@ -132,7 +144,15 @@ impl Config {
             Some(dir) => here.join(dir),
             None => user_dir(env, "XDG_CACHE_HOME", ".cache", "FARDEL_CACHE_DIR")?,
         };
+        let absolute = |path: &Option<PathBuf>| path.as_ref().map(|path| here.join(path));
+        let again = Again {
+            config: absolute(&args.config),
+            repo: args.repo.is_some(),
+            key_file: absolute(&args.key_file),
+            passphrase_file: absolute(&args.passphrase_file),
+        };
         Ok(Self {
+            again,
             repository,
             replicas: replicas.collect(),
             key_file: key_file.map(|path| here.join(path)).or_else(|| file.key_file.as_ref().map(|text| text.path(&base))),
@@ -169,6 +189,21 @@ impl Config {
     /// When this build has no such store.
     pub fn copy(&self, name_or_url: &str, env: &dyn Environment) -> Result<Location> {
         self.by_name(&Place { text: name_or_url.to_owned(), base: env.here() })
+    }
+
+    /// The global options that a command needs to mean the same repository and key; each with a blank before it.
+    #[must_use]
+    pub fn again(&self, location: &Location) -> String {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        let repo = self.again.repo.then(|| location.to_string());
+        let options = [
+            ("config", path(&self.again.config)),
+            ("repo", repo),
+            ("key-file", path(&self.again.key_file)),
+            ("passphrase-file", path(&self.again.passphrase_file)),
+        ];
+        let said = options.into_iter().filter_map(|(name, value)| value.map(|value| (name, value)));
+        said.map(|(name, value)| format!(" --{name} {}", human::quoted(&value))).collect()
     }
 
     fn by_name(&self, place: &Place) -> Result<Location> {
@@ -214,7 +249,7 @@ fn find_file(args: &GlobalArgs, env: &dyn Environment, config_dir: &Path) -> Res
         // A configuration can name a command: one that a stranger left in a folder must not run by being there.
         let me = rustix::process::geteuid().as_raw();
         if meta.uid() != me && meta.uid() != 0 {
-            let message = format!("{}: this configuration belongs to another user", crate::human::path(&here));
+            let message = format!("{}: this configuration belongs to another user", human::path(&here));
             return Err(Failure::usage(message, "read it, then name it with --config if it may be used"));
         }
         return Ok(Some(here));

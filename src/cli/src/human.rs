@@ -57,7 +57,7 @@ pub fn duration(time: Duration) -> String {
 #[must_use]
 pub fn time(rfc3339: &str) -> String {
     match rfc3339.parse::<Timestamp>() {
-        Ok(moment) => moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+        Ok(moment) => moment.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
         Err(_) => shown(rfc3339.as_bytes()),
     }
 }
@@ -66,7 +66,7 @@ pub fn time(rfc3339: &str) -> String {
 #[must_use]
 pub fn minute(seconds: i64) -> String {
     match Timestamp::from_second(seconds) {
-        Ok(moment) => moment.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
+        Ok(moment) => moment.to_zoned_datetime(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string(),
         Err(_) => format!("@{seconds}"),
     }
 }

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod config;
 mod config_file;
+mod entry;
 mod error;
 mod exit;
 mod expand;

@@ -61,6 +61,12 @@ impl Output {
         self.json
     }
 
+    /// Whether people see only what went wrong.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.quiet && !self.json
+    }
+
     /// Whether somebody sees standard output at once.
     #[must_use]
     pub fn is_terminal(&self) -> bool {

@@ -49,7 +49,11 @@ impl Blocking {
                 if self.get(key)? == bytes {
                     return Ok(());
                 }
-                Err(Error::new(ErrorKind::Exists, key, "other bytes lie under this name: check the repository"))
+                Err(Error::new(
+                    ErrorKind::Exists,
+                    key,
+                    "other bytes lie under this name: check the repository",
+                ))
             }
             other => other,
         }

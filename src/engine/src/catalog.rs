@@ -95,7 +95,9 @@ impl Catalog {
         let stored = Stored { key, size: listed.size };
         match name {
             Name::Card => self.card = Some(stored),
-            Name::Pack(hash, generation) => self.packs.entry(hash).or_default().push(PackCopy { generation, stored }),
+            Name::Pack(hash, generation) => {
+                self.packs.entry(hash).or_default().push(PackCopy { generation, stored })
+            }
             Name::Index(hash) => drop(self.index.insert(hash, stored)),
             Name::Keys(hash) => drop(self.keys.insert(hash, stored)),
             Name::List(hash) => drop(self.lists.insert(hash, stored)),
@@ -119,8 +121,16 @@ impl Catalog {
 
     /// Everything that was listed and is ours, with its parsed name.
     pub fn objects(&self) -> impl Iterator<Item = (Name, &Stored)> {
-        let packs = self.packs.iter().flat_map(|(hash, copies)| copies.iter().map(|c| (Name::Pack(*hash, c.generation), &c.stored)));
-        let hashed = [(&self.index, Name::Index as fn(ObjectHash) -> Name), (&self.keys, Name::Keys), (&self.lists, Name::List), (&self.roots, Name::Root)];
+        let packs = self
+            .packs
+            .iter()
+            .flat_map(|(hash, copies)| copies.iter().map(|c| (Name::Pack(*hash, c.generation), &c.stored)));
+        let hashed = [
+            (&self.index, Name::Index as fn(ObjectHash) -> Name),
+            (&self.keys, Name::Keys),
+            (&self.lists, Name::List),
+            (&self.roots, Name::Root),
+        ];
         let written = [
             (&self.manifests, Name::Manifest as fn(WriterId, Numbered) -> Name),
             (&self.seals, Name::Seal),
@@ -131,8 +141,16 @@ impl Catalog {
             .iter()
             .map(|stored| (Name::Card, stored))
             .chain(packs)
-            .chain(hashed.into_iter().flat_map(|(map, name)| map.iter().map(move |(hash, stored)| (name(*hash), stored))))
-            .chain(written.into_iter().flat_map(|(map, name)| map.iter().map(move |((w, n), stored)| (name(*w, *n), stored))))
+            .chain(
+                hashed
+                    .into_iter()
+                    .flat_map(|(map, name)| map.iter().map(move |(hash, stored)| (name(*hash), stored))),
+            )
+            .chain(
+                written
+                    .into_iter()
+                    .flat_map(|(map, name)| map.iter().map(move |((w, n), stored)| (name(*w, *n), stored))),
+            )
             .chain(self.signers.iter().map(|(n, stored)| (Name::Signers(*n), stored)))
             .chain(self.signer_sigs.iter().map(|(n, stored)| (Name::SignersSig(*n), stored)))
             .chain(self.intents.iter().map(|(n, stored)| (Name::Intent(*n), stored)))

@@ -30,7 +30,7 @@ pub struct Unpublished<'a> {
 /// How publishing ended.
 pub enum Outcome {
     /// The snapshot exists.
-    Published(Sealed),
+    Published(Box<Sealed>),
     /// These packs are condemned or gone: what lay in them must be written again.
     Lost(Vec<ObjectHash>),
     /// Somebody revoked the manifest: it must be written as a new one.
@@ -49,7 +49,11 @@ pub fn write<'a>(
     closure: Vec<PackEntry>,
     last: Option<&Sealed>,
 ) -> Result<Unpublished<'a>> {
-    let host = repo.keys().host.as_ref().ok_or_else(|| Error::Key("sealing a snapshot needs this host's own key file".into()))?;
+    let host = repo
+        .keys()
+        .host
+        .as_ref()
+        .ok_or_else(|| Error::Key("sealing a snapshot needs this host's own key file".into()))?;
     let writer = host.signing.public().writer();
     let lists = put_lists(repo, catalog, base, &closure)?;
 
@@ -92,19 +96,26 @@ impl Unpublished<'_> {
         // collector lists manifests after condemning, and finds this one.
         let tombs = load_tombs(self.repo)?;
         let packs = Catalog::load_prefix(store, "packs/")?;
-        let lost: Vec<_> = self.closure.iter().filter(|p| !is_usable(&packs, &tombs, &p.hash, p.size)).map(|p| p.hash).collect();
+        let lost: Vec<_> = self
+            .closure
+            .iter()
+            .filter(|p| !is_usable(&packs, &tombs, &p.hash, p.size))
+            .map(|p| p.hash)
+            .collect();
         if !lost.is_empty() {
             return Ok(Outcome::Lost(lost));
         }
-        let host = self.repo.keys().host.as_ref().ok_or_else(|| Error::Key("the host's key is gone".into()))?;
-        let seal = manifest::seal(&self.bytes, self.repo.id(), &self.sealed.name, &host.signing).map_err(|e| Error::Key(e.to_string()))?;
+        let host =
+            self.repo.keys().host.as_ref().ok_or_else(|| Error::Key("the host's key is gone".into()))?;
+        let seal = manifest::seal(&self.bytes, self.repo.id(), &self.sealed.name, &host.signing)
+            .map_err(|e| Error::Key(e.to_string()))?;
         let name = Name::Seal(self.sealed.writer, self.sealed.name);
         let fan_out = Catalog::fan_out(self.sealed.name.seq as usize);
         store.put_same(&key_of(&name, fan_out), seal.into_bytes())?;
         if load_tombs(self.repo)?.revoked.contains(&self.sealed.name.hash.to_string()) {
             return Ok(Outcome::Revoked);
         }
-        Ok(Outcome::Published(self.sealed))
+        Ok(Outcome::Published(Box::new(self.sealed)))
     }
 }
 
@@ -130,7 +141,12 @@ fn heads(catalog: &Catalog, me: &WriterId) -> BTreeMap<WriterId, String> {
 }
 
 /// Says the closure in lists: those of `base` as far as they serve, and one for the rest.
-fn put_lists(repo: &Repository, catalog: &Catalog, base: Option<&Manifest>, closure: &[PackEntry]) -> Result<Vec<ListRef>> {
+fn put_lists(
+    repo: &Repository,
+    catalog: &Catalog,
+    base: Option<&Manifest>,
+    closure: &[PackEntry],
+) -> Result<Vec<ListRef>> {
     let mut rest: std::collections::BTreeSet<PackEntry> = closure.iter().copied().collect();
     let mut lists = Vec::new();
     let old = base.map(|manifest| &manifest.lists[..]).unwrap_or_default();
@@ -159,7 +175,12 @@ fn put_lists(repo: &Repository, catalog: &Catalog, base: Option<&Manifest>, clos
         let bytes = pack_list::to_bytes(&mut packs).map_err(|e| Error::object("a list of packs", e))?;
         let (hash, size) = (ObjectHash::of(&bytes), bytes.len() as u64);
         put(repo.store(), &Name::List(hash), catalog.lists.len(), bytes)?;
-        lists.push(ListRef { hash, size, count: packs.len() as u64, packs: Bitmap::all(packs.len()).to_text() });
+        lists.push(ListRef {
+            hash,
+            size,
+            count: packs.len() as u64,
+            packs: Bitmap::all(packs.len()).to_text(),
+        });
     }
     Ok(lists)
 }
@@ -168,7 +189,12 @@ fn put_lists(repo: &Repository, catalog: &Catalog, base: Option<&Manifest>, clos
 ///
 /// # Errors
 /// When the store fails.
-pub fn usable_closure(repo: &Repository, catalog: &Catalog, snapshots: &Snapshots, sealed: &Sealed) -> Result<Option<Vec<PackEntry>>> {
+pub fn usable_closure(
+    repo: &Repository,
+    catalog: &Catalog,
+    snapshots: &Snapshots,
+    sealed: &Sealed,
+) -> Result<Option<Vec<PackEntry>>> {
     let closure = match repo.closure(catalog, &sealed.manifest) {
         Ok(closure) => closure,
         Err(Error::Store(error)) => return Err(error.into()),

@@ -133,7 +133,8 @@ pub(crate) fn put_record(
     retired_keys: Vec<ObjectHash>,
 ) -> Result<()> {
     let created = crate::time::now();
-    let record = Record { fardel: 1, repository: *repository, seq, created, signers, removed_signers, retired_keys };
+    let record =
+        Record { fardel: 1, repository: *repository, seq, created, signers, removed_signers, retired_keys };
     let bytes = record.to_bytes();
     let name = Numbered { seq, hash: ObjectHash::of(&bytes) };
     let signature = signers::sign(&bytes, repository, &name, root).map_err(|e| Error::Key(e.to_string()))?;

@@ -40,7 +40,8 @@ impl Material {
         let mut identities = Identities::new();
         if text.contains("PRIVATE KEY-----") {
             let name = Some(path.display().to_string());
-            let identity = age::ssh::Identity::from_buffer(text.as_bytes(), name).map_err(|e| bad(e.to_string()))?;
+            let identity =
+                age::ssh::Identity::from_buffer(text.as_bytes(), name).map_err(|e| bad(e.to_string()))?;
             match identity {
                 age::ssh::Identity::Unencrypted(_) => identities.push(Box::new(identity)),
                 _ => return Err(bad("this SSH key has a passphrase: give an age identity instead".into())),
@@ -48,7 +49,9 @@ impl Material {
             return Ok(Self::Identities(identities));
         }
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            identities.push_x25519(line).map_err(|_| bad("not a key file: expected AGE-SECRET-KEY-1…".into()))?;
+            identities
+                .push_x25519(line)
+                .map_err(|_| bad("not a key file: expected AGE-SECRET-KEY-1…".into()))?;
         }
         if identities.is_empty() {
             return Err(bad("there is no identity in it".into()));
@@ -60,7 +63,9 @@ impl Material {
     #[must_use]
     pub fn from_passphrase(passphrase: &str) -> Self {
         let mut identities = Identities::new();
-        identities.push(Box::new(age::scrypt::Identity::new(SecretString::from(passphrase.trim_end_matches('\n').to_owned()))));
+        identities.push(Box::new(age::scrypt::Identity::new(SecretString::from(
+            passphrase.trim_end_matches('\n').to_owned(),
+        ))));
         Self::Identities(identities)
     }
 }
@@ -93,12 +98,15 @@ pub fn passphrase_recipient(passphrase: &str) -> Recipients {
 /// When it is neither.
 pub fn push_recipient(recipients: &mut Recipients, text: &str) -> Result<()> {
     if text.starts_with("ssh-") {
-        let recipient: age::ssh::Recipient =
-            text.parse().map_err(|e| Error::Invalid(format!("{text}: not an SSH public key that age can use: {e:?}")))?;
+        let recipient: age::ssh::Recipient = text
+            .parse()
+            .map_err(|e| Error::Invalid(format!("{text}: not an SSH public key that age can use: {e:?}")))?;
         recipients.push(Box::new(recipient));
         return Ok(());
     }
-    recipients.push_x25519(text).map_err(|_| Error::Invalid(format!("{text}: not an age recipient (age1… or ssh-…)")))
+    recipients
+        .push_x25519(text)
+        .map_err(|_| Error::Invalid(format!("{text}: not an age recipient (age1… or ssh-…)")))
 }
 
 /// What may be done with the repository.
@@ -123,7 +131,12 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Key`] when it opens nothing here.
-    pub fn open(store: &Blocking, catalog: &Catalog, repository: &RepositoryId, material: Material) -> Result<Self> {
+    pub fn open(
+        store: &Blocking,
+        catalog: &Catalog,
+        repository: &RepositoryId,
+        material: Material,
+    ) -> Result<Self> {
         match material {
             Material::Host(host) => Self::from_host(*host, repository),
             Material::Identities(identities) => Self::from_key_files(store, catalog, repository, &identities),
@@ -132,14 +145,22 @@ impl Keys {
 
     fn from_host(host: HostKey, repository: &RepositoryId) -> Result<Self> {
         if host.repository != *repository {
-            return Err(Error::Key(format!("this key file belongs to repository {}, not to {}", host.repository.short(), repository.short())));
+            return Err(Error::Key(format!(
+                "this key file belongs to repository {}, not to {}",
+                host.repository.short(),
+                repository.short()
+            )));
         }
         let mut keys = Self::from_reader_lines(&host.identities, &host.chunk_keys, Some(&host.own))?;
         keys.host = Some(Box::new(host));
         Ok(keys)
     }
 
-    fn from_reader_lines(lines: &[Zeroizing<String>], chunk_keys: &ChunkKeys, own: Option<&str>) -> Result<Self> {
+    fn from_reader_lines(
+        lines: &[Zeroizing<String>],
+        chunk_keys: &ChunkKeys,
+        own: Option<&str>,
+    ) -> Result<Self> {
         let (mut readers, mut index_readers) = (Identities::new(), Identities::new());
         let bad = |e: FormatError| Error::Key(e.to_string());
         for line in lines {
@@ -159,7 +180,12 @@ impl Keys {
         })
     }
 
-    fn from_key_files(store: &Blocking, catalog: &Catalog, repository: &RepositoryId, identities: &Identities) -> Result<Self> {
+    fn from_key_files(
+        store: &Blocking,
+        catalog: &Catalog,
+        repository: &RepositoryId,
+        identities: &Identities,
+    ) -> Result<Self> {
         let mut keys: Option<Self> = None;
         let mut root = None;
         for text in open_key_files(store, catalog, identities)? {
@@ -183,7 +209,11 @@ impl Keys {
 ///
 /// # Errors
 /// When the store fails; files that stay shut are passed over.
-pub fn open_key_files(store: &Blocking, catalog: &Catalog, identities: &Identities) -> Result<Vec<(ObjectHash, KeyText)>> {
+pub fn open_key_files(
+    store: &Blocking,
+    catalog: &Catalog,
+    identities: &Identities,
+) -> Result<Vec<(ObjectHash, KeyText)>> {
     let mut opened = Vec::new();
     for (hash, stored) in &catalog.keys {
         if stored.size > MAX_KEYS {

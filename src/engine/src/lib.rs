@@ -2,9 +2,12 @@
 
 pub mod backup;
 pub mod bridge;
+pub mod browse;
 pub mod catalog;
+pub mod check;
 mod commit;
 mod error;
+pub mod find;
 pub mod index;
 pub mod init;
 pub mod keyring;
@@ -14,7 +17,9 @@ pub mod repository;
 pub mod restore;
 pub mod rope_reader;
 pub mod snapshots;
-mod target;
+pub mod target;
+#[cfg(test)]
+pub mod testing;
 pub mod time;
 
 pub use error::{Error, Result};

@@ -50,7 +50,9 @@ impl Repository {
         let store = Blocking::new(store);
         let card_bytes = match store.get(&Key::new(CARD)?) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind == ErrorKind::NotFound => return Err(Error::NoRepository(options.display)),
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                return Err(Error::NoRepository(options.display));
+            }
             Err(error) => return Err(error.into()),
         };
         let card = Card::from_bytes(&card_bytes).map_err(|e| Error::object(CARD, e))?;
@@ -111,7 +113,10 @@ impl Repository {
     /// # Errors
     /// [`Error::Key`] when no key is at hand.
     pub fn chunk_keys(&self) -> Result<&ChunkKeys> {
-        self.keys.chunk_keys.as_ref().ok_or_else(|| Error::Key("this needs a key: give --key-file, or FARDEL_KEY_FILE".into()))
+        self.keys
+            .chunk_keys
+            .as_ref()
+            .ok_or_else(|| Error::Key("this needs a key: give --key-file, or FARDEL_KEY_FILE".into()))
     }
 
     /// Whether content can be read.
@@ -149,7 +154,10 @@ impl Repository {
     /// Reads a small object of text.
     pub(crate) fn small_text(&self, stored: &Stored) -> Result<String> {
         String::from_utf8(self.small(stored)?).map_err(|_| {
-            Error::object(&stored.key, fardel_format::Error::Damaged { what: "an object", why: "it is not text".into() })
+            Error::object(
+                &stored.key,
+                fardel_format::Error::Damaged { what: "an object", why: "it is not text".into() },
+            )
         })
     }
 
@@ -172,8 +180,14 @@ impl Repository {
 
     /// The number for this writer's next manifest: one more than the largest that is listed or remembered.
     pub(crate) fn next_seq(&self, catalog: &Catalog, writer: &WriterId) -> u32 {
-        let listed = catalog.manifests.keys().chain(catalog.seals.keys()).filter(|(w, _)| w == writer).map(|(_, n)| n.seq);
-        let remembered = std::fs::read_to_string(self.seq_file(writer)).ok().and_then(|text| text.trim().parse().ok());
+        let listed = catalog
+            .manifests
+            .keys()
+            .chain(catalog.seals.keys())
+            .filter(|(w, _)| w == writer)
+            .map(|(_, n)| n.seq);
+        let remembered =
+            std::fs::read_to_string(self.seq_file(writer)).ok().and_then(|text| text.trim().parse().ok());
         listed.chain(remembered).max().unwrap_or(0).saturating_add(1).min(Numbered::MAX_SEQ)
     }
 

@@ -48,7 +48,8 @@ impl Iterator for RopeLines<'_> {
 }
 
 fn leaf(chunks: &ChunkReader<'_>, line: &Line) -> Result<Vec<Line>> {
-    let id = line.chunk.ok_or_else(|| Error::Damaged("a map has a hole where a part of it belongs".into()))?;
+    let id =
+        line.chunk.ok_or_else(|| Error::Damaged("a map has a hole where a part of it belongs".into()))?;
     let bytes = chunks.get(&id, PackKind::Meta)?;
     let damaged = |e| Error::object(format!("chunk {}", id.short()), e);
     rope::parse_leaf(&bytes).and_then(Iterator::collect).map_err(damaged)
@@ -86,7 +87,10 @@ impl<'a> Folder<'a> {
             self.leaf = self.lines.chunks.get(&id, PackKind::Meta)?;
             if self.leaf.last() != Some(&b'\n') {
                 self.at = self.leaf.len();
-                return Err(Error::object(format!("chunk {}", id.short()), fardel_format::Error::Truncated { what: "a tree" }));
+                return Err(Error::object(
+                    format!("chunk {}", id.short()),
+                    fardel_format::Error::Truncated { what: "a tree" },
+                ));
             }
         }
         let rest = &self.leaf[self.at..];

@@ -56,7 +56,9 @@ impl Tombs {
     pub fn load(repo: &Repository, catalog: &Catalog, registry: &Registry) -> Result<Self> {
         let mut tombs = Self::default();
         for ((writer, name), stored) in &catalog.tombs {
-            let (Some(signer), Some(signature)) = (registry.get(writer), catalog.tomb_sigs.get(&(*writer, *name))) else {
+            let (Some(signer), Some(signature)) =
+                (registry.get(writer), catalog.tomb_sigs.get(&(*writer, *name)))
+            else {
                 continue;
             };
             let (bytes, signature) = (repo.small(stored)?, repo.small_text(signature)?);
@@ -73,9 +75,13 @@ impl Tombs {
         match takes {
             Takes::Forget { snapshots, .. } if maintainer => self.forgotten_by_maintainer.extend(snapshots),
             Takes::Forget { snapshots, .. } if registry.may(&writer, Role::ForgetOwn) => {
-                snapshots.into_iter().for_each(|id| drop(self.forgotten.entry(id).or_default().insert(writer)));
+                for id in snapshots {
+                    self.forgotten.entry(id).or_default().insert(writer);
+                }
             }
-            Takes::Condemn { packs } if maintainer => self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation))),
+            Takes::Condemn { packs } if maintainer => {
+                self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation)))
+            }
             Takes::Revoke { names } if maintainer => self.revoked.extend(names),
             // Whoever may not do it has not done it.
             _ => {}
@@ -85,7 +91,8 @@ impl Tombs {
     /// Whether this snapshot was forgotten by its own writer or a maintainer.
     #[must_use]
     pub fn forgets(&self, snapshot: &SnapshotId, writer: &WriterId) -> bool {
-        self.forgotten_by_maintainer.contains(snapshot) || self.forgotten.get(snapshot).is_some_and(|by| by.contains(writer))
+        self.forgotten_by_maintainer.contains(snapshot)
+            || self.forgotten.get(snapshot).is_some_and(|by| by.contains(writer))
     }
 }
 
@@ -150,9 +157,13 @@ impl Snapshots {
             return self.sealed.last().ok_or_else(none);
         }
         let mut found: Option<&Sealed> = None;
-        for snapshot in self.sealed.iter().filter(|s| !text.is_empty() && s.id().to_string().starts_with(text)) {
+        for snapshot in
+            self.sealed.iter().filter(|s| !text.is_empty() && s.id().to_string().starts_with(text))
+        {
             if found.is_some_and(|other| other.id() != snapshot.id()) {
-                return Err(Error::NotFound(format!("{text} is the beginning of several snapshots: give more digits")));
+                return Err(Error::NotFound(format!(
+                    "{text} is the beginning of several snapshots: give more digits"
+                )));
             }
             found = Some(snapshot);
         }
@@ -160,7 +171,14 @@ impl Snapshots {
     }
 }
 
-fn verify(repo: &Repository, registry: &Registry, writer: WriterId, name: Numbered, manifest: &[u8], seal: &str) -> Result<Sealed, FormatError> {
+fn verify(
+    repo: &Repository,
+    registry: &Registry,
+    writer: WriterId,
+    name: Numbered,
+    manifest: &[u8],
+    seal: &str,
+) -> Result<Sealed, FormatError> {
     let unknown = || FormatError::Forged { what: "a seal", why: format!("{writer} is no known signer") };
     // A signer that was removed later sealed its older snapshots rightfully: they stay readable.
     let signer = registry.get_even_removed(&writer).ok_or_else(unknown)?;
@@ -170,7 +188,10 @@ fn verify(repo: &Repository, registry: &Registry, writer: WriterId, name: Number
     manifest::check_seal(manifest, repo.id(), &name, &signer.public_key, seal)?;
     let manifest = Manifest::from_bytes(manifest, repo.id(), &writer, &name)?;
     if manifest.supersedes.is_some() && !signer.roles.contains(&Role::Maintain) {
-        return Err(FormatError::Forged { what: "a seal", why: format!("{} may not supersede", signer.name) });
+        return Err(FormatError::Forged {
+            what: "a seal",
+            why: format!("{} may not supersede", signer.name),
+        });
     }
     Ok(Sealed { writer, name, manifest })
 }
@@ -183,16 +204,25 @@ impl Repository {
     pub fn closure(&self, catalog: &Catalog, manifest: &Manifest) -> Result<Vec<PackEntry>> {
         let mut packs = Vec::new();
         for list in &manifest.lists {
-            let key = crate::catalog::key_of(&fardel_format::names::Name::List(list.hash), fardel_format::names::FanOut::FLAT);
-            let stored = catalog.lists.get(&list.hash).ok_or_else(|| Error::Damaged(format!("{key} is missing")))?;
+            let key = crate::catalog::key_of(
+                &fardel_format::names::Name::List(list.hash),
+                fardel_format::names::FanOut::FLAT,
+            );
+            let stored =
+                catalog.lists.get(&list.hash).ok_or_else(|| Error::Damaged(format!("{key} is missing")))?;
             let bytes = self.store().get(&stored.key)?;
             let damaged = |e| Error::object(&stored.key, e);
             if ObjectHash::of(&bytes) != list.hash {
-                return Err(damaged(FormatError::Damaged { what: "a list", why: "its hash differs from its name".into() }));
+                return Err(damaged(FormatError::Damaged {
+                    what: "a list",
+                    why: "its hash differs from its name".into(),
+                }));
             }
             let entries = pack_list::from_bytes(&bytes).map_err(damaged)?;
             let bitmap = Bitmap::from_text(&list.packs, entries.len()).map_err(damaged)?;
-            packs.extend(entries.into_iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| pack));
+            packs.extend(
+                entries.into_iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| pack),
+            );
         }
         packs.sort_unstable();
         packs.dedup();
@@ -205,19 +235,31 @@ impl Repository {
     /// When it is missing or damaged, or no key opens it.
     pub fn root(&self, catalog: &Catalog, snapshot: &Sealed) -> Result<Root> {
         let hash = snapshot.manifest.root.hash;
-        let stored = catalog.roots.get(&hash).ok_or_else(|| Error::Damaged(format!("roots/{hash}.json.zst.age is missing")))?;
+        let stored = catalog
+            .roots
+            .get(&hash)
+            .ok_or_else(|| Error::Damaged(format!("roots/{hash}.json.zst.age is missing")))?;
         let bytes = self.store().get(&stored.key)?;
         let damaged = |e| Error::object(&stored.key, e);
         if ObjectHash::of(&bytes) != hash {
-            return Err(damaged(FormatError::Damaged { what: "a root", why: "its hash differs from its name".into() }));
+            return Err(damaged(FormatError::Damaged {
+                what: "a root",
+                why: "its hash differs from its name".into(),
+            }));
         }
         let plain = zjson::open(&bytes, &self.keys().readers).map_err(damaged)?;
         if Root::id(&plain) != snapshot.id() {
-            return Err(damaged(FormatError::Damaged { what: "a root", why: "it is another snapshot than its manifest says".into() }));
+            return Err(damaged(FormatError::Damaged {
+                what: "a root",
+                why: "it is another snapshot than its manifest says".into(),
+            }));
         }
         let root = Root::from_bytes(&plain).map_err(damaged)?;
         if root.repository != *self.id() {
-            return Err(damaged(FormatError::Damaged { what: "a root", why: "it belongs to another repository".into() }));
+            return Err(damaged(FormatError::Damaged {
+                what: "a root",
+                why: "it belongs to another repository".into(),
+            }));
         }
         Ok(root)
     }

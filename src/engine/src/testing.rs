@@ -7,7 +7,10 @@ use std::time::Duration;
 use fardel_format::age_file::Identities;
 use fardel_format::ids::Nonce;
 use fardel_format::keys::HostKey;
+use fardel_format::pack::PackKind;
 use fardel_format::root::{self, Root, Source, Totals};
+use fardel_format::rope::{Layout, RopeBuilder};
+use fardel_format::tree::{Node, NodeKind};
 use fardel_format::{RepositoryId, SnapshotId};
 use fardel_store::{MemoryStore, Store};
 use tempfile::TempDir;
@@ -85,7 +88,11 @@ impl Fixture {
     }
 
     /// Opened in another store, such as a copy or a faulty one.
-    pub fn open_in(&self, store: Arc<dyn Store>, material: Option<Material>) -> Result<(Repository, Catalog)> {
+    pub fn open_in(
+        &self,
+        store: Arc<dyn Store>,
+        material: Option<Material>,
+    ) -> Result<(Repository, Catalog)> {
         let cache = self.temp.path().join("cache");
         Repository::open(store, OpenOptions { material, cache, display: "memory:".into(), pinned: None })
     }
@@ -135,7 +142,8 @@ impl Fixture {
         let (repo, catalog) = self.open();
         let snapshots = Snapshots::load(&repo, &catalog).unwrap();
         let packs = PackReader::new(&repo, &catalog);
-        let index = ChunkIndex::for_writing(&repo, &catalog, &snapshots, &Default::default(), &packs).unwrap();
+        let index =
+            ChunkIndex::for_writing(&repo, &catalog, &snapshots, &Default::default(), &packs).unwrap();
         let options = PackerOptions { threads: 1, ..PackerOptions::default() };
         let mut packer = Packer::start(&repo, &catalog, index, options, false).unwrap();
         let sources = make(&mut packer);
@@ -169,6 +177,35 @@ impl Fixture {
         lost.iter().for_each(|name| drop(self.store.remove_raw(name)));
         lost.len()
     }
+}
+
+/// A folder with these entries, which must be in order.
+pub fn folder(packer: &mut Packer, name: &str, entries: &[Node]) -> Node {
+    let leaf: Vec<u8> = entries.iter().flat_map(Node::to_line).collect();
+    let mut rope = RopeBuilder::new(Layout::Listing);
+    if !leaf.is_empty() {
+        let id = packer.put(PackKind::Meta, &leaf).unwrap();
+        rope.push(Some(id), 0, &mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf)).unwrap();
+    }
+    let mut node = Node::new(name.as_bytes(), NodeKind::Dir);
+    node.entries = Some(rope.finish(&mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf)).unwrap());
+    node
+}
+
+/// A file of these chunks; `Err` is a hole of so many bytes.
+pub fn file(packer: &mut Packer, name: &str, chunks: &[Result<&[u8], u64>]) -> Node {
+    let mut node = Node::new(name.as_bytes(), NodeKind::File);
+    let mut rope = RopeBuilder::new(Layout::Variable);
+    for chunk in chunks {
+        let (id, len) = match chunk {
+            Ok(bytes) => (Some(packer.put(PackKind::Data, bytes).unwrap()), bytes.len() as u64),
+            Err(hole) => (None, *hole),
+        };
+        rope.push(id, len, &mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf)).unwrap();
+        node.size += len;
+    }
+    node.content = Some(rope.finish(&mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf)).unwrap());
+    node
 }
 
 /// Bytes that look random and follow from `seed` alone.

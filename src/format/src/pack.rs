@@ -69,7 +69,9 @@ pub struct Toc {
 }
 
 impl Toc {
-    fn to_bytes(&self) -> Vec<u8> {
+    /// The table's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
         let chunks: usize = self.frames.iter().map(|(_, members)| members.len()).sum();
         let mut out = Vec::with_capacity((TOC_FIXED + table_rows(self.frames.len(), chunks)) as usize);
         out.extend_from_slice(&TOC_HEAD);

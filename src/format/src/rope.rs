@@ -3,7 +3,7 @@
 //! At depth 0 the lines stand in place. At depth 1 each line names a chunk that holds lines of depth 0, and so on. What a line
 //! of depth 0 says depends on the [`Layout`].
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,16 +71,15 @@ impl Line {
         let chunk = if chunk == "-" { None } else { Some(chunk.parse().map_err(|_| bad())?) };
         Ok(Self { chunk, len })
     }
+}
 
-    fn write(&self, out: &mut String) {
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.chunk {
-            Some(id) => write!(out, "{id}"),
-            None => write!(out, "-"),
+            Some(id) => write!(f, "{id}")?,
+            None => write!(f, "-")?,
         }
-        .expect("a string takes all");
-        if let Some(len) = self.len {
-            write!(out, " {len}").expect("a string takes all");
-        }
+        self.len.map_or(Ok(()), |len| write!(f, " {len}"))
     }
 }
 
@@ -148,8 +147,7 @@ impl RopeBuilder {
         }
         let level = &mut self.levels[depth];
         let len = (self.layout == Layout::Variable).then_some(bytes);
-        Line { chunk, len }.write(&mut level.text);
-        level.text.push('\n');
+        writeln!(level.text, "{}", Line { chunk, len }).expect("a string takes all");
         level.lines += 1;
         level.bytes += bytes;
         let full = match self.layout {

@@ -15,14 +15,20 @@ impl Key {
     /// [`ErrorKind::Invalid`] when it does not follow the rule above.
     pub fn new(name: impl Into<String>) -> crate::Result<Self> {
         let name = name.into();
-        if Self::is_valid(&name) { Ok(Self(name)) } else { Err(Error::new(ErrorKind::Invalid, name, "not an object name")) }
+        if Self::is_valid(&name) {
+            Ok(Self(name))
+        } else {
+            Err(Error::new(ErrorKind::Invalid, name, "not an object name"))
+        }
     }
 
     fn is_valid(name: &str) -> bool {
         !name.is_empty()
             && name.len() < 128
             && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'z' | b'.' | b'/' | b'-'))
-            && name.split('/').all(|part| !part.is_empty() && part.len() < 100 && !part.starts_with('.') && !part.ends_with('.'))
+            && name.split('/').all(|part| {
+                !part.is_empty() && part.len() < 100 && !part.starts_with('.') && !part.ends_with('.')
+            })
     }
 
     /// The name as text.

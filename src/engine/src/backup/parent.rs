@@ -68,7 +68,8 @@ struct Seen<'a> {
 }
 
 fn parse(line: &[u8]) -> Option<(Vec<u8>, SavedStat)> {
-    let Seen { name, name_b64, kind, size, mtime, ctime, inode, inconsistent } = serde_json::from_slice(line).ok()?;
+    let Seen { name, name_b64, kind, size, mtime, ctime, inode, inconsistent } =
+        serde_json::from_slice(line).ok()?;
     let name = tree::bytes_of("a name", name.as_deref(), name_b64.as_deref()).ok()?.into_owned();
     Some((name, SavedStat { kind, size, mtime, ctime, inode, inconsistent: inconsistent.is_some() }))
 }
@@ -96,7 +97,8 @@ impl<'a> ParentFolder<'a> {
     /// Reads along with the folder `node`; without one, everything is new.
     pub fn open(chunks: &'a ChunkReader<'a>, node: Option<&Node>, trusted_before: Moment) -> Self {
         // A parent that is damaged is no parent: its files are read again.
-        let folder = node.filter(|n| n.kind == NodeKind::Dir).and_then(|node| Folder::open(chunks, node).ok());
+        let folder =
+            node.filter(|n| n.kind == NodeKind::Dir).and_then(|node| Folder::open(chunks, node).ok());
         let mut parent = Self { chunks, folder, line: Vec::new(), at: None, trusted_before };
         parent.advance();
         parent

@@ -101,7 +101,7 @@ impl<'a> Session<'a> {
         match self.checkpoint(Some(node))? {
             Outcome::Published(sealed) => {
                 self.monitor.detail(&format!("checkpoint {} sealed", sealed.id().short()));
-                self.last = Some(sealed);
+                self.last = Some(*sealed);
             }
             // The end will find out the same and write again what is lacking.
             Outcome::Lost(_) | Outcome::Revoked => {}
@@ -126,7 +126,7 @@ impl<'a> Session<'a> {
     /// When the store fails.
     pub fn checkpoint_source(&mut self) -> Result<()> {
         if let Outcome::Published(sealed) = self.checkpoint(None)? {
-            self.last = Some(sealed);
+            self.last = Some(*sealed);
         }
         self.sealed_at = Instant::now();
         Ok(())
@@ -168,7 +168,14 @@ impl<'a> Session<'a> {
         closure.extend(packed.packs.iter().copied());
         closure.extend(packed.reused.iter().copied());
         let base = self.last.as_ref().or(self.parent).map(|sealed| &sealed.manifest);
-        let unpublished = commit::write(self.repo, self.catalog, base, &root, closure.into_iter().collect(), self.last.as_ref())?;
+        let unpublished = commit::write(
+            self.repo,
+            self.catalog,
+            base,
+            &root,
+            closure.into_iter().collect(),
+            self.last.as_ref(),
+        )?;
         let outcome = unpublished.publish()?;
         self.report.bytes_added = packed.bytes_added;
         self.report.bytes_stored = packed.bytes_stored;
@@ -248,7 +255,10 @@ impl<'a> Session<'a> {
     /// An attribute whose name is not UTF-8 cannot be kept.
     pub fn lost_xattr(&mut self, path: &[u8], name: &[u8]) {
         let path = String::from_utf8_lossy(path).into_owned();
-        let message = format!("{path}: the attribute {:?} has a name that is not UTF-8: left out", String::from_utf8_lossy(name));
+        let message = format!(
+            "{path}: the attribute {:?} has a name that is not UTF-8: left out",
+            String::from_utf8_lossy(name)
+        );
         self.monitor.warning(&message);
         self.report.unreadable.push((path, message));
     }

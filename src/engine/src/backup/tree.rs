@@ -18,6 +18,7 @@ use crate::{Error, Result};
 
 /// A folder whose entries are being gathered.
 struct OpenFolder<'a> {
+    path: Vec<u8>,
     node: Node,
     leaf: Vec<u8>,
     rope: RopeBuilder,
@@ -50,8 +51,11 @@ impl<'a> TreeSaver<'a> {
         let meta = tree.root_meta()?;
         let mut node = node::node(b"", &meta, owners);
         node.xattrs = node::xattrs(tree.xattrs(b"", &meta).unwrap_or_default(), |_| {});
-        let parents = parents.into_iter().map(|(chunks, node, trusted)| ParentFolder::open(chunks, Some(&node), trusted)).collect();
-        let stack = vec![OpenFolder::new(node, parents)];
+        let parents = parents
+            .into_iter()
+            .map(|(chunks, node, trusted)| ParentFolder::open(chunks, Some(&node), trusted))
+            .collect();
+        let stack = vec![OpenFolder::new(Vec::new(), node, parents)];
         Ok(Self { tree, owners, chunker, splitter, stack, buffer: Vec::new() })
     }
 
@@ -66,8 +70,16 @@ impl<'a> TreeSaver<'a> {
                 Event::Enter(entry) => self.enter(session, entry),
                 Event::Leave => self.leave(&mut session.packer)?,
                 Event::Entry(entry) => self.entry(session, entry)?,
-                Event::Excluded { path, why } => session.excluded(&self.tree.path().join(as_path(&path)), why != ExcludedBy::Pattern),
-                Event::Failed { error, .. } => session.unreadable(error),
+                Event::Excluded { path, why } => {
+                    session.excluded(&self.tree.path().join(as_path(&path)), why != ExcludedBy::Pattern)
+                }
+                Event::Failed { path, error } => {
+                    if let Some(folder) = self.stack.last_mut().filter(|folder| folder.path == path) {
+                        // It looks empty or shorter than it is: whoever reads the snapshot must know.
+                        folder.node.inconsistent = Some(format!("not all of it could be listed: {error}"));
+                    }
+                    session.unreadable(error);
+                }
             }
             session.pause(|packer| self.so_far(packer))?;
         }
@@ -96,7 +108,7 @@ impl<'a> TreeSaver<'a> {
         node.xattrs = self.xattrs(session, &entry);
         let top = self.stack.last_mut().expect("the root is open");
         let parents = top.parents.iter_mut().map(|parent| parent.enter(entry.name())).collect();
-        self.stack.push(OpenFolder::new(node, parents));
+        self.stack.push(OpenFolder::new(entry.path, node, parents));
         session.folder();
     }
 
@@ -154,7 +166,8 @@ impl<'a> TreeSaver<'a> {
         let mut reader = self.tree.open_file(&entry.path, &entry.meta)?;
         let mut node = node::node(entry.name(), reader.meta(), self.owners);
         node.xattrs = node::xattrs(reader.xattrs()?, |name| session.lost_xattr(&entry.path, name));
-        let (packer, counters, report) = (&mut session.packer, session.monitor.counters(), &mut session.report);
+        let (packer, counters, report) =
+            (&mut session.packer, session.monitor.counters(), &mut session.report);
         let (rope, size) = content::store(packer, self.chunker, &mut self.buffer, |buffer| {
             let before = buffer.len();
             let run = reader.next(buffer, content::READ)?;
@@ -188,8 +201,8 @@ impl<'a> TreeSaver<'a> {
 }
 
 impl<'a> OpenFolder<'a> {
-    fn new(node: Node, parents: Vec<ParentFolder<'a>>) -> Self {
-        Self { node, leaf: Vec::new(), rope: RopeBuilder::new(Layout::Listing), parents }
+    fn new(path: Vec<u8>, node: Node, parents: Vec<ParentFolder<'a>>) -> Self {
+        Self { path, node, leaf: Vec::new(), rope: RopeBuilder::new(Layout::Listing), parents }
     }
 }
 

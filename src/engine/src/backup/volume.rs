@@ -29,7 +29,13 @@ impl<'a> VolumeSaver<'a> {
         node.kind = NodeKind::Volume;
         node.device = None;
         node.size = image.size();
-        Self { image, node, rope: RopeBuilder::new(Layout::Fixed { chunk_size }), chunk_size: u64::from(chunk_size), at: 0 }
+        Self {
+            image,
+            node,
+            rope: RopeBuilder::new(Layout::Fixed { chunk_size }),
+            chunk_size: u64::from(chunk_size),
+            at: 0,
+        }
     }
 
     /// Reads and saves everything; `Err` leaves what was gathered, for [`Self::so_far`].
@@ -88,8 +94,12 @@ impl<'a> VolumeSaver<'a> {
     /// When the store fails.
     pub fn so_far(&self, packer: &mut Packer) -> Result<Node> {
         let mut node = self.node.clone();
-        node.content = Some(self.rope.clone().finish::<Error>(&mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf))?);
-        node.inconsistent = Some(format!("only the first {} of {} bytes were saved when the backup paused", self.at, self.node.size));
+        node.content =
+            Some(self.rope.clone().finish::<Error>(&mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf))?);
+        node.inconsistent = Some(format!(
+            "only the first {} of {} bytes were saved when the backup paused",
+            self.at, self.node.size
+        ));
         node.size = self.at;
         Ok(node)
     }

@@ -9,6 +9,11 @@ use crate::packs::ChunkReader;
 use crate::rope_reader::RopeLines;
 use crate::{Error, Result};
 
+/// Parts of one folder that may be unreadable; beyond, the rest of it is given up: it was made to keep readers busy.
+const MAX_FAILURES: u32 = 10_000;
+/// How many of them a name out of order counts for: no writer of ours makes one.
+const DISORDER: u32 = 100;
+
 /// Reads the entries of a folder in order.
 pub struct Entries<'a> {
     chunks: &'a ChunkReader<'a>,
@@ -24,6 +29,7 @@ pub struct Entries<'a> {
     /// Whether the leaf must be fetched again before `at` means anything.
     aside: bool,
     last: Vec<u8>,
+    failures: u32,
 }
 
 impl<'a> Entries<'a> {
@@ -35,7 +41,8 @@ impl<'a> Entries<'a> {
         let none = || Error::Damaged("its entry does not say what is in it".into());
         let rope = folder.entries.clone().ok_or_else(none)?;
         let lines = Some(RopeLines::new(chunks, &rope)?);
-        Ok(Self { chunks, rope, lines, asked: 0, id: None, leaf: Vec::new(), at: 0, aside: false, last: Vec::new() })
+        let (leaf, last) = (Vec::new(), Vec::new());
+        Ok(Self { chunks, rope, lines, asked: 0, id: None, leaf, at: 0, aside: false, last, failures: 0 })
     }
 
     /// Bytes that it holds.
@@ -92,6 +99,24 @@ impl<'a> Entries<'a> {
     /// When a part of the folder is missing or damaged, or its names are not in order, so that one could stand in it twice;
     /// the next call goes on behind it.
     pub fn next(&mut self) -> Result<Option<(Vec<u8>, Node)>> {
+        if self.failures >= MAX_FAILURES {
+            return Ok(None);
+        }
+        let next = self.read_next();
+        if next.is_err() {
+            self.failures += 1;
+        }
+        if self.failures >= MAX_FAILURES {
+            let error = FormatError::TooLarge {
+                what: "what cannot be read in one folder",
+                limit: u64::from(MAX_FAILURES),
+            };
+            return Err(Error::object("a tree", error));
+        }
+        next
+    }
+
+    fn read_next(&mut self) -> Result<Option<(Vec<u8>, Node)>> {
         if std::mem::take(&mut self.aside) {
             self.fetch()?;
         }
@@ -106,6 +131,7 @@ impl<'a> Entries<'a> {
         self.at += len;
         let (name, node) = parsed.map_err(|e| self.damaged(e))?;
         if name <= self.last {
+            self.failures += DISORDER;
             let why = format!("{:?} is not behind the name before it", String::from_utf8_lossy(&name));
             return Err(self.damaged(FormatError::Damaged { what: "a tree", why }));
         }
@@ -124,6 +150,10 @@ impl<'a> Entries<'a> {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
+                    self.failures += 1;
+                    if self.failures >= MAX_FAILURES {
+                        return Err(error);
+                    }
                     lost = Some(error);
                     continue;
                 }

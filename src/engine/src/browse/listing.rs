@@ -46,8 +46,14 @@ pub struct Listing<'a> {
 
 impl<'a> Listing<'a> {
     /// Of the folder with this node, or of one that is only above sources.
-    pub fn open(chunks: &'a ChunkReader<'a>, sources: &'a Sources, node: Option<&Node>, stem: Option<StemId>) -> Self {
-        let opened = node.filter(|n| n.kind == NodeKind::Dir).map(|node| Entries::open(chunks, node)).transpose();
+    pub fn open(
+        chunks: &'a ChunkReader<'a>,
+        sources: &'a Sources,
+        node: Option<&Node>,
+        stem: Option<StemId>,
+    ) -> Self {
+        let opened =
+            node.filter(|n| n.kind == NodeKind::Dir).map(|node| Entries::open(chunks, node)).transpose();
         let (entries, broken) = match opened {
             Ok(entries) => (entries, None),
             Err(error) => (None, Some(error)),
@@ -97,7 +103,11 @@ impl<'a> Listing<'a> {
     /// # Errors
     /// When it was not found, and a part of the folder that could hold it cannot be read.
     pub fn find(mut self, name: &[u8]) -> Result<Option<Item>> {
-        let stem = self.stems.as_mut().and_then(|stems| stems.find(|(below, _)| *below == name)).map(|(_, stem)| *stem);
+        let stem = self
+            .stems
+            .as_mut()
+            .and_then(|stems| stems.find(|(below, _)| *below == name))
+            .map(|(_, stem)| *stem);
         if let Some(node) = stem.and_then(|stem| self.sources.at(stem)) {
             return Ok(Some(Item { name: name.to_vec(), node: Some(node.clone()), stem }));
         }

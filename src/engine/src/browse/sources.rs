@@ -77,7 +77,9 @@ impl Sources {
         let mut found = Vec::new();
         let mut left = vec![(b"/".to_vec(), Self::TOP)];
         while let Some((path, stem)) = left.pop() {
-            left.extend(self.below(stem).iter().rev().map(|(name, below)| (super::path::join(&path, name), *below)));
+            left.extend(
+                self.below(stem).iter().rev().map(|(name, below)| (super::path::join(&path, name), *below)),
+            );
             if let Some(node) = self.at(stem) {
                 found.push((path, node));
             }

@@ -3,7 +3,9 @@
 //! The runs are the repository's index segments, fetched once. They are hints: a reader checks each chunk's id, and a
 //! writer relies only on segments that it signed itself, and in them only on packs that the listing shows.
 
+mod cache;
 mod map;
+mod merge;
 mod run;
 
 use std::collections::HashSet;
@@ -13,6 +15,8 @@ use fardel_format::segment::{self, Location};
 use fardel_format::{ChunkId, ObjectHash, age_file};
 
 pub use run::Run;
+
+use cache::SegmentCache;
 
 use crate::catalog::Catalog;
 use crate::packs::PackReader;
@@ -39,7 +43,12 @@ impl ChunkIndex {
     pub fn for_reading(repo: &Repository, catalog: &Catalog, packs: &PackReader) -> Result<Self> {
         let mut index = Self::from_segments(repo, catalog, |_| true)?;
         let covered = index.mark_usable(|hash, size| catalog.whole_pack(&hash, size).is_some())?;
-        let uncovered: Vec<_> = catalog.packs.iter().filter(|(hash, _)| !covered.contains(hash)).map(|(hash, c)| (*hash, c[0].stored.size)).collect();
+        let uncovered: Vec<_> = catalog
+            .packs
+            .iter()
+            .filter(|(hash, _)| !covered.contains(hash))
+            .map(|(hash, c)| (*hash, c[0].stored.size))
+            .collect();
         index.rebuild(repo, packs, &uncovered, false)?;
         Ok(index)
     }
@@ -49,9 +58,17 @@ impl ChunkIndex {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn for_writing(repo: &Repository, catalog: &Catalog, snapshots: &Snapshots, bad: &HashSet<ObjectHash>, packs: &PackReader) -> Result<Self> {
+    pub fn for_writing(
+        repo: &Repository,
+        catalog: &Catalog,
+        snapshots: &Snapshots,
+        bad: &HashSet<ObjectHash>,
+        packs: &PackReader,
+    ) -> Result<Self> {
         let mut index = Self::from_segments(repo, catalog, |own| own)?;
-        let usable = |hash: ObjectHash, size: u64| !bad.contains(&hash) && is_usable(catalog, &snapshots.tombs, &hash, size);
+        let usable = |hash: ObjectHash, size: u64| {
+            !bad.contains(&hash) && is_usable(catalog, &snapshots.tombs, &hash, size)
+        };
         let covered = index.mark_usable(usable)?;
         if repo.keys().can_read {
             let own = repo.keys().host.as_ref().map(|host| host.signing.public().writer());
@@ -59,7 +76,12 @@ impl ChunkIndex {
             for sealed in snapshots.sealed.iter().filter(|s| Some(s.writer) == own) {
                 // A snapshot whose lists are lost is no help here; `check` tells of it.
                 let Ok(closure) = repo.closure(catalog, &sealed.manifest) else { continue };
-                uncovered.extend(closure.into_iter().filter(|p| !covered.contains(&p.hash) && usable(p.hash, p.size)).map(|p| (p.hash, p.size)));
+                uncovered.extend(
+                    closure
+                        .into_iter()
+                        .filter(|p| !covered.contains(&p.hash) && usable(p.hash, p.size))
+                        .map(|p| (p.hash, p.size)),
+                );
             }
             let uncovered: Vec<_> = uncovered.into_iter().collect();
             index.rebuild(repo, packs, &uncovered, true)?;
@@ -70,39 +92,36 @@ impl ChunkIndex {
     fn from_segments(repo: &Repository, catalog: &Catalog, wanted: impl Fn(bool) -> bool) -> Result<Self> {
         let mut index = Self::default();
         let own_key = repo.keys().host.as_ref().map(|host| host.signing.public().clone());
-        let folder = repo.cache().join("index");
+        let mut cache = SegmentCache::open(repo.cache().join("index"));
         for (hash, stored) in &catalog.index {
-            let (ours, others) = (folder.join(format!("{hash}.own")), folder.join(format!("{hash}.run")));
-            if let Some(run) = Run::open(&ours, true).or_else(|| Run::open(&others, false)) {
-                if wanted(run.own) {
-                    index.runs.push(run);
-                }
-                continue;
-            }
-            if stored.size > segment::MAX_SIZE {
+            if cache.holds(hash) || stored.size > segment::MAX_SIZE {
                 continue;
             }
             let bytes = repo.store().get(&stored.key)?;
             let opened = (|| {
                 if ObjectHash::of(&bytes) != *hash {
-                    return Err(fardel_format::Error::Damaged { what: "an index segment", why: "its hash differs from its name".into() });
+                    return Err(fardel_format::Error::Damaged {
+                        what: "an index segment",
+                        why: "its hash differs from its name".into(),
+                    });
                 }
-                let plain = age_file::decrypt("an index segment", &bytes, &repo.keys().index_readers, segment::MAX_SIZE)?;
+                let plain = age_file::decrypt(
+                    "an index segment",
+                    &bytes,
+                    &repo.keys().index_readers,
+                    segment::MAX_SIZE,
+                )?;
                 let (key, segment) = segment::open_signed(&plain, repo.id())?;
                 Ok((Some(key) == own_key, segment.to_vec()))
             })();
             match opened {
-                Ok((own, segment)) => {
-                    let run = Run::save(if own { &ours } else { &others }, segment, own)?;
-                    if wanted(own) {
-                        index.runs.push(run);
-                    }
-                }
+                Ok((own, segment)) => cache.add(*hash, segment, own)?,
                 // Segments of other hosts are shut for a write-only host; damaged ones are only hints lost.
                 Err(fardel_format::Error::WrongKey { .. }) => {}
                 Err(error) => index.problems.push(Problem { object: stored.key.clone(), error }),
             }
         }
+        index.runs = cache.into_runs().filter(|run| wanted(run.own)).collect();
         Ok(index)
     }
 
@@ -119,14 +138,23 @@ impl ChunkIndex {
         Ok(covered)
     }
 
-    fn rebuild(&mut self, repo: &Repository, packs: &PackReader, uncovered: &[(ObjectHash, u64)], own: bool) -> Result<()> {
+    fn rebuild(
+        &mut self,
+        repo: &Repository,
+        packs: &PackReader,
+        uncovered: &[(ObjectHash, u64)],
+        own: bool,
+    ) -> Result<()> {
         for batch in uncovered.chunks(REBUILD_BATCH) {
             let mut tables = Vec::new();
             for (hash, size) in batch {
                 match packs.toc(hash, *size) {
                     Ok(toc) => tables.push((*hash, *size, toc)),
                     Err(Error::Object { error, .. }) => {
-                        let key = crate::catalog::key_of(&fardel_format::names::Name::Pack(*hash, None), fardel_format::names::FanOut::FLAT);
+                        let key = crate::catalog::key_of(
+                            &fardel_format::names::Name::Pack(*hash, None),
+                            fardel_format::names::FanOut::FLAT,
+                        );
                         self.problems.push(Problem { object: key, error });
                     }
                     Err(other) => return Err(other),
@@ -167,6 +195,8 @@ impl ChunkIndex {
 #[must_use]
 pub fn is_usable(catalog: &Catalog, tombs: &Tombs, hash: &ObjectHash, size: u64) -> bool {
     catalog.packs.get(hash).is_some_and(|copies| {
-        copies.iter().any(|copy| copy.stored.size == size && !tombs.condemned.contains(&(*hash, copy.generation)))
+        copies
+            .iter()
+            .any(|copy| copy.stored.size == size && !tombs.condemned.contains(&(*hash, copy.generation)))
     })
 }

@@ -1,7 +1,7 @@
 //! One sorted run of the index: a segment in a local file, mapped, with its hash behind it.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use fardel_format::segment::{Location, View};
@@ -30,7 +30,7 @@ impl Run {
     pub fn open(path: &Path, own: bool) -> Option<Self> {
         let mapped = map::map(&File::open(path).ok()?).ok()?;
         let len = mapped.len().checked_sub(32)?;
-        if fardel_format::ObjectHash::of(&mapped[..len]).0 != mapped[len..] {
+        if blake3::hash(&mapped[..len]).as_bytes() != &mapped[len..] {
             return None;
         }
         Self::new(Backing::Mapped(mapped, len), own).ok()
@@ -41,11 +41,20 @@ impl Run {
     /// # Errors
     /// When the bytes are no segment.
     pub fn save(path: &Path, segment: Vec<u8>, own: bool) -> Result<Self> {
-        let saved = write_whole(path, &segment).ok().and_then(|()| Self::open(path, own));
-        match saved {
+        match Self::write(path, own, |out| out.write_all(&segment)) {
             Some(run) => Ok(run),
             None => Self::new(Backing::Owned(segment), own).map_err(|e| Error::object(path.display(), e)),
         }
+    }
+
+    /// Keeps what `fill` writes at `path` and maps it; `None` when that is not possible.
+    pub fn write(
+        path: &Path,
+        own: bool,
+        fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Option<Self> {
+        write_whole(path, fill).ok()?;
+        Self::open(path, own)
     }
 
     fn new(backing: Backing, own: bool) -> Result<Self, FormatError> {
@@ -69,9 +78,14 @@ impl Run {
     ///
     /// # Errors
     /// When the pack table is damaged.
-    pub fn mark_usable(&mut self, mut usable: impl FnMut(&fardel_format::segment::SegmentPack) -> bool) -> Result<(), FormatError> {
+    pub fn mark_usable(
+        &mut self,
+        mut usable: impl FnMut(&fardel_format::segment::SegmentPack) -> bool,
+    ) -> Result<(), FormatError> {
         let view = self.view()?;
-        let marks = (0..view.counts().packs).map(|i| view.pack(i).map(|pack| usable(&pack))).collect::<Result<_, _>>()?;
+        let marks = (0..view.counts().packs)
+            .map(|i| view.pack(i).map(|pack| usable(&pack)))
+            .collect::<Result<_, _>>()?;
         self.usable = marks;
         Ok(())
     }
@@ -82,25 +96,54 @@ impl Run {
         let first = view.find(id)?;
         (first..view.counts().records)
             .map_while(|i| view.record(i).ok().filter(|record| record.id == *id))
-            .filter(|record| view.frame(record.frame).is_ok_and(|(pack, _)| self.usable.get(pack as usize) == Some(&true)))
+            .filter(|record| {
+                view.frame(record.frame).is_ok_and(|(pack, _)| self.usable.get(pack as usize) == Some(&true))
+            })
             .filter_map(|record| view.location(&record).ok())
             .find(|location| fits(location))
     }
 }
 
 /// Writes a segment and its hash under a temporary name, then renames: a torn write is never opened.
-fn write_whole(path: &Path, segment: &[u8]) -> std::io::Result<()> {
+fn write_whole(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> std::io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
     let temporary = folder.join(format!("tmp-{}", fardel_format::ids::Nonce::random()));
     let written = (|| {
-        let mut file = File::create_new(&temporary)?;
-        file.write_all(segment)?;
-        file.write_all(&fardel_format::ObjectHash::of(segment).0)?;
-        std::fs::rename(&temporary, path)
+        let mut out =
+            BufWriter::new(Hashing { out: File::create_new(&temporary)?, hasher: blake3::Hasher::new() });
+        fill(&mut out)?;
+        let Hashing { mut out, hasher } = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        out.write_all(hasher.finalize().as_bytes())?;
+        replace(&temporary, path)
     })();
     if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
     }
     written
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a run of one name always has the same bytes, so replacing it loses nothing"
+)]
+fn replace(temporary: &Path, path: &Path) -> std::io::Result<()> {
+    std::fs::rename(temporary, path)
+}
+
+struct Hashing {
+    out: File,
+    hasher: blake3::Hasher,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }

@@ -114,8 +114,18 @@ impl Packer {
     ///
     /// # Errors
     /// [`Error::Key`] without a host's key file.
-    pub fn start(repo: &Repository, catalog: &Catalog, index: ChunkIndex, options: PackerOptions, dry_run: bool) -> Result<Self> {
-        let host = repo.keys().host.as_ref().ok_or_else(|| Error::Key("writing needs this host's own key file; make one with `fardel key add --host NAME`".into()))?;
+    pub fn start(
+        repo: &Repository,
+        catalog: &Catalog,
+        index: ChunkIndex,
+        options: PackerOptions,
+        dry_run: bool,
+    ) -> Result<Self> {
+        let host = repo.keys().host.as_ref().ok_or_else(|| {
+            Error::Key(
+                "writing needs this host's own key file; make one with `fardel key add --host NAME`".into(),
+            )
+        })?;
         let bad = |e: fardel_format::Error| Error::Key(e.to_string());
         let own = age_file::recipient_of(&host.own).map_err(bad)?;
         let mut segment_readers = Recipients::x25519(&host.epoch).map_err(bad)?;
@@ -150,9 +160,16 @@ impl Packer {
             index: Mutex::new(index),
         });
         let (jobs, queue) = crossbeam_channel::bounded(threads.max(1));
-        let (give_back, spare) = crossbeam_channel::unbounded();
-        let workers = (0..threads).map(|_| spawn_worker(shared.clone(), queue.clone(), give_back.clone())).collect();
-        Ok(Self { shared, frames: [Plain::new(), Plain::new()], spare, jobs: (!dry_run).then_some(jobs), workers })
+        let (give_back, spare) = crossbeam_channel::bounded(2 * threads.max(1));
+        let workers =
+            (0..threads).map(|_| spawn_worker(shared.clone(), queue.clone(), give_back.clone())).collect();
+        Ok(Self {
+            shared,
+            frames: [Plain::new(), Plain::new()],
+            spare,
+            jobs: (!dry_run).then_some(jobs),
+            workers,
+        })
     }
 
     /// The id of these bytes; they are stored unless a chunk with that id is.
@@ -194,7 +211,8 @@ impl Packer {
             state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.check()?;
-        let open: Vec<_> = std::mem::take(&mut state.open).into_iter().chain(std::mem::take(&mut state.open_meta)).collect();
+        let open: Vec<_> =
+            std::mem::take(&mut state.open).into_iter().chain(std::mem::take(&mut state.open_meta)).collect();
         drop(state);
         for pack in open {
             self.shared.store_pack(pack)?;
@@ -240,7 +258,8 @@ fn spawn_worker(shared: Arc<Shared>, queue: Receiver<Job>, give_back: Sender<Pla
                 Err(error) => Err(Error::object("zstd", error.clone())),
             };
             frame.clear();
-            let _ = give_back.send(frame);
+            // When enough wait, this one's memory is given back instead.
+            let _ = give_back.try_send(frame);
             let mut state = shared.lock();
             state.in_flight -= 1;
             if let Err(error) = done {
@@ -286,7 +305,9 @@ impl Shared {
         }
         let known = self.index.lock().unwrap_or_else(PoisonError::into_inner).locate(id, kind);
         match known {
-            Some(location) => drop(state.packed.reused.insert(PackEntry { hash: location.pack.hash, size: location.pack.size })),
+            Some(location) => drop(
+                state.packed.reused.insert(PackEntry { hash: location.pack.hash, size: location.pack.size }),
+            ),
             None => {
                 state.pending.insert((kind, *id));
                 state.packed.bytes_added += len as u64;

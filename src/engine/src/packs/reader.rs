@@ -42,7 +42,9 @@ impl PackReader {
     /// For the packs of a catalog.
     #[must_use]
     pub fn new(repo: &Repository, catalog: &Catalog) -> Self {
-        let keys = catalog.packs.iter().map(|(hash, copies)| (*hash, copies.iter().map(|c| (c.stored.key.clone(), c.stored.size)).collect()));
+        let keys = catalog.packs.iter().map(|(hash, copies)| {
+            (*hash, copies.iter().map(|c| (c.stored.key.clone(), c.stored.size)).collect())
+        });
         Self {
             store: repo.store().clone(),
             identities: repo.keys().readers.clone(),
@@ -59,7 +61,8 @@ impl PackReader {
         let name = || key_of(&Name::Pack(*hash, None), FanOut::FLAT);
         let copies = self.keys.get(hash).ok_or_else(|| Error::Damaged(format!("{} is missing", name())))?;
         let whole = copies.iter().find(|(_, stored)| *stored == size);
-        let (key, _) = whole.ok_or_else(|| Error::Damaged(format!("{} has not the {size} bytes it must have", name())))?;
+        let (key, _) = whole
+            .ok_or_else(|| Error::Damaged(format!("{} has not the {size} bytes it must have", name())))?;
         let damaged = |e| Error::object(key, e);
         let mut guess = age_file::HEADER_GUESS.min(size);
         let header = loop {
@@ -101,9 +104,14 @@ impl PackReader {
         let damaged = |e| Error::object(&pack.key, e);
         let len = pack.payload.plain_len();
         // The tail is read as whole segments, so that the mark of the last one is checked.
-        let start = len.saturating_sub(TRAILER_LEN).min(len.saturating_sub(1) / age_file::SEGMENT * age_file::SEGMENT);
+        let start = len
+            .saturating_sub(TRAILER_LEN)
+            .min(len.saturating_sub(1) / age_file::SEGMENT * age_file::SEGMENT);
         let tail = self.read_open(&pack, &(start..len))?;
-        let at = tail.len().checked_sub(TRAILER_LEN as usize).ok_or_else(|| damaged(FormatError::Truncated { what: "a pack" }))?;
+        let at = tail
+            .len()
+            .checked_sub(TRAILER_LEN as usize)
+            .ok_or_else(|| damaged(FormatError::Truncated { what: "a pack" }))?;
         let trailer = Trailer::parse(&tail[at..], len).map_err(damaged)?;
         if trailer.toc.start >= start {
             let (from, to) = ((trailer.toc.start - start) as usize, (trailer.toc.end - start) as usize);
@@ -120,12 +128,15 @@ impl PackReader {
     }
 }
 
+/// Decompressed frames, by pack and offset.
+type WarmFrames = Bounded<(ObjectHash, u64), Arc<Vec<u8>>>;
+
 /// Reads single chunks of metadata, keeping the frames around them warm: neighbours are usually wanted next.
 pub struct ChunkReader<'a> {
     packs: &'a PackReader,
     index: &'a ChunkIndex,
     chunk_key: ChunkKey,
-    warm: Mutex<Bounded<(ObjectHash, u64), Arc<Vec<u8>>>>,
+    warm: Mutex<WarmFrames>,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -150,7 +161,8 @@ impl<'a> ChunkReader<'a> {
                 Err(error) => last = Some(error),
             }
         }
-        Err(last.unwrap_or_else(|| Error::Damaged(format!("chunk {} is in no pack that is here", id.short()))))
+        Err(last
+            .unwrap_or_else(|| Error::Damaged(format!("chunk {} is in no pack that is here", id.short()))))
     }
 
     fn get_at(&self, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
@@ -159,7 +171,10 @@ impl<'a> ChunkReader<'a> {
         let damaged = |e| Error::object(self.packs.key(&location.pack.hash), e);
         let chunk = frame::chunk(&plain, &member).map_err(damaged)?;
         if self.chunk_key.id(chunk) != *id {
-            return Err(damaged(FormatError::Damaged { what: "a chunk", why: format!("it is not {}", id.short()) }));
+            return Err(damaged(FormatError::Damaged {
+                what: "a chunk",
+                why: format!("it is not {}", id.short()),
+            }));
         }
         Ok(chunk.to_vec())
     }
@@ -173,7 +188,9 @@ impl<'a> ChunkReader<'a> {
         let stored = self.packs.read(&location.pack.hash, location.pack.size, &location.frame.range())?;
         let mut plain = Vec::new();
         let damaged = |e| Error::object(self.packs.key(&location.pack.hash), e);
-        Decompressor::new().and_then(|mut d| d.frame(&stored, location.frame.plain, &mut plain)).map_err(damaged)?;
+        Decompressor::new()
+            .and_then(|mut d| d.frame(&stored, location.frame.plain, &mut plain))
+            .map_err(damaged)?;
         let plain = Arc::new(plain);
         lock().insert(name, plain.clone());
         Ok(plain)

@@ -35,7 +35,10 @@ impl Spooled {
                 Err(error) => return Err(Error::io(folder, error)),
             }
         }
-        Err(Error::io(folder, last.unwrap_or_else(|| io::Error::other("somebody else removes every file made here"))))
+        Err(Error::io(
+            folder,
+            last.unwrap_or_else(|| io::Error::other("somebody else removes every file made here")),
+        ))
     }
 
     fn try_create(folder: &Path) -> io::Result<Option<Self>> {
@@ -53,12 +56,6 @@ impl Spooled {
     #[must_use]
     pub fn body(&self) -> Body {
         Body::File { path: self.path.clone(), len: self.len }
-    }
-
-    /// Where it lies.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

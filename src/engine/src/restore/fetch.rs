@@ -46,7 +46,8 @@ impl<'a> Fetcher<'a> {
     /// # Errors
     /// [`Error::Interrupted`]. Whatever cannot be had is told to its file.
     pub fn run(&self, mut wants: Vec<Want<'a>>) -> Result<()> {
-        let place = |want: &Want<'_>| (want.location.pack.hash, want.location.frame.offset, want.location.offset);
+        let place =
+            |want: &Want<'_>| (want.location.pack.hash, want.location.frame.offset, want.location.offset);
         wants.sort_by_key(place);
         let (give, take) = crossbeam_channel::bounded::<Batch<'a>>(self.threads);
         std::thread::scope(|scope| {
@@ -107,7 +108,14 @@ impl<'a> Fetcher<'a> {
         let member = Member { id: want.id, offset: want.location.offset, len: want.location.len };
         match frame::chunk(plain, &member) {
             Ok(chunk) if self.chunk_key.id(chunk) == want.id => want.output.write(want.offset, chunk),
-            _ => self.elsewhere(want, &format!("{} does not hold chunk {} where the index says", self.packs.key(&want.location.pack.hash), want.id.short())),
+            _ => self.elsewhere(
+                want,
+                &format!(
+                    "{} does not hold chunk {} where the index says",
+                    self.packs.key(&want.location.pack.hash),
+                    want.id.short()
+                ),
+            ),
         }
     }
 
@@ -126,7 +134,12 @@ impl Want<'_> {
     }
 }
 
-fn decode(decompressor: &mut Decompressor, stored: Option<&[u8]>, plain_len: u32, plain: &mut Vec<u8>) -> Result<()> {
+fn decode(
+    decompressor: &mut Decompressor,
+    stored: Option<&[u8]>,
+    plain_len: u32,
+    plain: &mut Vec<u8>,
+) -> Result<()> {
     let stored = stored.ok_or_else(|| Error::Damaged("a frame ends beyond its pack".into()))?;
     decompressor.frame(stored, plain_len, plain).map_err(|e| Error::object("a frame", e))
 }
@@ -141,7 +154,9 @@ fn batches<'a>(wants: Vec<Want<'a>>) -> impl Iterator<Item = Batch<'a>> {
         let mut batch = vec![first];
         while let Some(want) = wants.next_if(|next| {
             let frame = next.location.frame.range();
-            next.location.pack.hash == pack && frame.start <= end + GAP && frame.end.max(end) - start <= REQUEST.max(end - start)
+            next.location.pack.hash == pack
+                && frame.start <= end + GAP
+                && frame.end.max(end) - start <= REQUEST.max(end - start)
         }) {
             end = end.max(want.location.frame.range().end);
             batch.push(want);

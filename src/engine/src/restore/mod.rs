@@ -9,6 +9,7 @@
 //! A chunk that no pack gives back never becomes zeros: the file stays `NAME.partial`, and the report lists what is missing.
 
 mod fetch;
+mod links;
 mod output;
 mod plan;
 
@@ -116,12 +117,14 @@ pub fn restore(
     }
     let target = if options.dry_run { None } else { Some(open_target(options)?) };
     let filter = Filter::new(options)?;
-    let planner = plan::Planner::new(repo, options, monitor, target.as_ref(), filter, &packs, &index, &chunks)?;
+    let planner =
+        plan::Planner::new(repo, options, monitor, target.as_ref(), filter, &packs, &index, &chunks)?;
     planner.run(tops)
 }
 
 fn open_target(options: &RestoreOptions) -> Result<Target> {
-    let mut target = TargetOptions { devices: options.devices, setid: options.setid, ..TargetOptions::default() };
+    let mut target =
+        TargetOptions { devices: options.devices, setid: options.setid, ..TargetOptions::default() };
     if let Some(owners) = options.owners {
         target.owners = owners;
     }
@@ -157,7 +160,9 @@ fn tops(chunks: &ChunkReader<'_>, root: &Root, path: Option<&[u8]>) -> Result<Ve
             tops.push(Top { at: RelPath::new(at)?, node: source.node.clone(), shown: source_path });
             continue;
         }
-        let Some(inside) = wanted.as_ref().and_then(|wanted| wanted.strip_prefix(&names[..])) else { continue };
+        let Some(inside) = wanted.as_ref().and_then(|wanted| wanted.strip_prefix(&names[..])) else {
+            continue;
+        };
         if let Some(node) = crate::rope_reader::descend(chunks, &source.node, inside)? {
             let at = match (node.kind, inside.last()) {
                 (NodeKind::Dir, _) | (_, None) => RelPath::root(),
@@ -199,7 +204,8 @@ impl Filter {
     /// Whether the entry at this absolute path is wanted; folders that are not may still hold something that is.
     fn wants(&self, path: &[u8], is_dir: bool) -> bool {
         let path = path.strip_prefix(b"/").unwrap_or(path);
-        self.include.as_ref().is_none_or(|include| include.covers(path, is_dir)) && !self.exclude.covers(path, is_dir)
+        self.include.as_ref().is_none_or(|include| include.covers(path, is_dir))
+            && !self.exclude.covers(path, is_dir)
     }
 
     /// Whether everything below this folder is unwanted.

@@ -12,6 +12,9 @@ use crate::monitor::Monitor;
 use crate::target::{Attributes, InPlaceFile, PartialFile, RelPath, Target};
 use crate::{Error, Result};
 
+/// Bytes after which what was written of a large file is sent on its way to the disk, while more is being decoded.
+const WRITE_BEHIND: u64 = 64 << 20;
+
 enum Handle {
     Closed,
     New(PartialFile),
@@ -54,7 +57,8 @@ impl Shared<'_> {
 
     /// The attributes of an entry: owners by name where this machine knows the name.
     pub fn with_attributes<T>(&self, node: &Node, f: impl FnOnce(&Attributes<'_>) -> T) -> T {
-        let xattrs: Vec<_> = node.xattrs.iter().map(|x| (x.name.clone().into_bytes(), x.value.clone())).collect();
+        let xattrs: Vec<_> =
+            node.xattrs.iter().map(|x| (x.name.clone().into_bytes(), x.value.clone())).collect();
         f(&Attributes {
             mode: node.mode,
             uid: node.user.as_deref().and_then(|name| self.owners.uid_of(name)).unwrap_or(node.uid),
@@ -76,6 +80,8 @@ pub struct Output<'a> {
     handle: Mutex<Handle>,
     /// Chunks that are still to come, and one for the planner until it has wanted them all.
     remaining: AtomicUsize,
+    /// Bytes written since the last were sent on their way to the disk.
+    behind: AtomicU64,
     missing: Mutex<Vec<(u64, u64, String)>>,
     failure: Mutex<Option<Error>>,
 }
@@ -89,6 +95,7 @@ impl<'a> Output<'a> {
             node,
             handle: Mutex::new(Handle::Closed),
             remaining: AtomicUsize::new(1),
+            behind: AtomicU64::new(0),
             missing: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
         }
@@ -156,6 +163,13 @@ impl<'a> Output<'a> {
             Handle::Closed => {}
         }
         self.shared.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        let behind = self.behind.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        if behind >= WRITE_BEHIND {
+            self.behind.store(0, Ordering::Relaxed);
+            if let Handle::New(file) = &*handle {
+                file.write_behind();
+            }
+        }
         Ok(())
     }
 
@@ -211,7 +225,9 @@ impl<'a> Output<'a> {
             return self.damaged(partial, missing, failure);
         }
         let done = self.shared.with_attributes(&self.node, |attributes| match handle {
-            Handle::New(file) => file.set_len(self.node.size).and_then(|()| file.finish(attributes, self.shared.replace)),
+            Handle::New(file) => {
+                file.set_len(self.node.size).and_then(|()| file.finish(attributes, self.shared.replace))
+            }
             Handle::InPlace(file) => file.finish(attributes),
             Handle::Closed => Ok(Vec::new()),
         });

@@ -1,15 +1,17 @@
 //! Walks what is to be restored and turns it into wanted chunks, a bounded number at a time.
 
-use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use fardel_format::ids::ChunkKey;
+use fardel_format::lines::Moment;
 use fardel_format::pack::PackKind;
 use fardel_format::rope::Line;
 use fardel_format::tree::{Node, NodeKind};
 use fardel_source::Owners;
 
 use super::fetch::{Fetcher, Want};
+use super::links::{Link, Links};
 use super::output::{Output, Shared};
 use super::{Damaged, Filter, RestoreOptions, RestoreReport, Top};
 use crate::index::ChunkIndex;
@@ -17,7 +19,7 @@ use crate::monitor::Monitor;
 use crate::packs::{ChunkReader, PackReader};
 use crate::repository::Repository;
 use crate::rope_reader::{Folder, RopeLines};
-use crate::target::{Placed, RelPath, Target};
+use crate::target::{self, Placed, RelPath, Skipped, Target};
 use crate::{Error, Result};
 
 /// Bytes that a waiting chunk costs, its share of the file's metadata included.
@@ -25,19 +27,30 @@ const WANT_COST: u64 = 1024;
 /// Bytes that a fetching thread holds: a request, its decrypted bytes, a frame.
 const THREAD_COST: u64 = 20 << 20;
 
+/// So many files of a round may be open at once.
+const MAX_OPEN: usize = 512;
+
 struct OpenFolder<'a> {
     at: RelPath,
     shown: Vec<u8>,
     node: Node,
     entries: Folder<'a>,
-    /// Whether it was made; with patterns, only when something in it is wanted.
-    made: bool,
+    made: Made,
+}
+
+/// Whether a folder is there yet; with patterns it is made only when something in it is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    NotYet,
+    Yes,
+    /// It cannot be, and that was told: what belongs in it is passed over.
+    Never,
 }
 
 /// Everything that waits until the files of this round are complete.
 enum Later {
     Entry(RelPath, String, Node),
-    HardLink { first: RelPath, at: RelPath, shown: String },
+    HardLink { first: RelPath, at: RelPath, shown: String, node: Node },
     Folder(RelPath, String, Node),
 }
 
@@ -50,6 +63,7 @@ pub struct Planner<'a> {
     index: &'a ChunkIndex,
     chunks: &'a ChunkReader<'a>,
     chunk_key: ChunkKey,
+    cache: PathBuf,
     threads: usize,
     max_wants: usize,
 }
@@ -78,7 +92,8 @@ impl<'a> Planner<'a> {
         };
         let max_wants = (options.memory / 4 / WANT_COST).clamp(1024, 1 << 16) as usize;
         let chunk_key = repo.chunk_keys()?.chunk.clone();
-        Ok(Self { shared, options, filter, packs, index, chunks, chunk_key, threads, max_wants })
+        let cache = repo.cache().to_owned();
+        Ok(Self { shared, options, filter, packs, index, chunks, chunk_key, cache, threads, max_wants })
     }
 
     /// Restores everything.
@@ -86,11 +101,28 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// When the user stops it, or the target cannot be written at all.
     pub fn run(self, tops: Vec<Top>) -> Result<RestoreReport> {
-        let mut round = Round { planner: &self, wants: Vec::new(), later: Vec::new(), links: HashMap::new(), unchanged: 0 };
+        let links =
+            Links::new(&self.cache, self.options.memory / 4).map_err(|e| Error::io(&self.cache, e))?;
+        let mut round = Round {
+            planner: &self,
+            wants: Vec::new(),
+            later: Vec::new(),
+            above: Vec::new(),
+            links,
+            open: 0,
+            unchanged: 0,
+        };
         for top in tops {
             round.top(top)?;
         }
         round.flush()?;
+        // Children first: what happens in a folder changes its time.
+        for folder in std::mem::take(&mut round.above).into_iter().rev() {
+            round.later(folder);
+        }
+        if let Some(target) = self.shared.target {
+            target.sync()?;
+        }
         let unchanged = round.unchanged;
         drop(round);
         let written = self.shared.bytes_written.into_inner();
@@ -105,20 +137,32 @@ struct Round<'p, 'a> {
     planner: &'p Planner<'a>,
     wants: Vec<Want<'p>>,
     later: Vec<Later>,
-    /// Files with several links: where the first was restored, and how many links are to come.
-    links: HashMap<(u64, u64), (RelPath, u64)>,
+    /// Folders above the sources, outermost first.
+    above: Vec<Later>,
+    /// Files that hold a descriptor, or will, until the round is over.
+    open: usize,
+    links: Links,
     unchanged: u64,
 }
 
 impl<'p, 'a: 'p> Round<'p, 'a> {
     fn top(&mut self, top: Top) -> Result<()> {
-        // Folders above a source carry no metadata: they are made as any new folder.
+        // Folders above a source carry no metadata: they become what any new folder is.
         if let Some(target) = self.planner.shared.target {
             let mut above = RelPath::root();
             let parent = top.at.parent().unwrap_or_default();
             for name in parent.as_bytes().split(|&b| b == b'/').filter(|name| !name.is_empty()) {
                 above = above.join(name)?;
-                target.make_dir(&above, false)?;
+                if target.make_dir(&above, false)? == target::Made::New {
+                    let mut node = Node::new(name, NodeKind::Dir);
+                    node.mode = 0o755;
+                    (node.uid, node.gid) =
+                        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+                    let now = jiff::Timestamp::now();
+                    node.mtime =
+                        Moment { secs: now.as_second(), nanos: now.subsec_nanosecond().unsigned_abs() };
+                    self.above.push(Later::Folder(above.clone(), above.to_string(), node));
+                }
             }
         }
         if top.node.kind != NodeKind::Dir {
@@ -168,7 +212,7 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
 
     fn open(&self, at: RelPath, shown: Vec<u8>, node: Node) -> Option<OpenFolder<'p>> {
         match Folder::open(self.planner.chunks, &node) {
-            Ok(entries) => Some(OpenFolder { at, shown, node, entries, made: false }),
+            Ok(entries) => Some(OpenFolder { at, shown, node, entries, made: Made::NotYet }),
             Err(error) => {
                 self.unreadable(&String::from_utf8_lossy(&shown), &error);
                 None
@@ -178,45 +222,67 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
 
     fn unreadable(&self, path: &str, error: &Error) {
         self.planner.shared.monitor.warning(&format!("{path}: entries are missing: {error}"));
-        let damaged = Damaged { path: path.to_owned(), partial: None, missing: Vec::new(), why: error.to_string() };
+        let damaged =
+            Damaged { path: path.to_owned(), partial: None, missing: Vec::new(), why: error.to_string() };
         self.planner.shared.report().damaged.push(damaged);
     }
 
     /// Makes the folders that are open; `false` when one cannot be made.
     fn make_folders(&self, stack: &mut [OpenFolder<'_>]) -> bool {
-        for folder in stack.iter_mut().filter(|folder| !folder.made) {
-            if let Some(target) = self.planner.shared.target
-                && let Err(error) = target.make_dir(&folder.at, self.planner.options.in_place)
-            {
-                self.planner.shared.failed(&String::from_utf8_lossy(&folder.shown), &error);
-                return false;
+        let mut usable = true;
+        for folder in stack.iter_mut() {
+            match folder.made {
+                Made::Yes => {}
+                Made::Never => usable = false,
+                Made::NotYet if !usable => folder.made = Made::Never,
+                Made::NotYet => {
+                    let made = self
+                        .planner
+                        .shared
+                        .target
+                        .map(|target| target.make_dir(&folder.at, self.planner.options.in_place));
+                    if let Some(Err(error)) = made {
+                        self.planner.shared.failed(&String::from_utf8_lossy(&folder.shown), &error);
+                        folder.made = Made::Never;
+                        usable = false;
+                    } else {
+                        folder.made = Made::Yes;
+                        self.planner.shared.report().dirs += 1;
+                    }
+                }
             }
-            folder.made = true;
-            self.planner.shared.report().dirs += 1;
         }
-        true
+        usable
     }
 
     fn leave(&mut self, folder: OpenFolder<'_>) {
-        if folder.made {
-            self.later.push(Later::Folder(folder.at, String::from_utf8_lossy(&folder.shown).into_owned(), folder.node));
+        if folder.made == Made::Yes {
+            self.later.push(Later::Folder(
+                folder.at,
+                String::from_utf8_lossy(&folder.shown).into_owned(),
+                folder.node,
+            ));
         }
     }
 
     fn entry(&mut self, at: RelPath, shown: &[u8], node: Node) -> Result<()> {
         let shown = String::from_utf8_lossy(shown).into_owned();
         if matches!(node.kind, NodeKind::File | NodeKind::Volume) {
-            if node.kind == NodeKind::File && node.links > 1 {
-                if let Some((first, left)) = self.links.get_mut(&(node.dev, node.inode)) {
-                    let first = first.clone();
-                    *left -= 1;
-                    if *left == 0 {
-                        self.links.remove(&(node.dev, node.inode));
-                    }
-                    self.later.push(Later::HardLink { first, at, shown });
+            let link = if node.kind == NodeKind::File {
+                self.links.find(&node, &at).map_err(|e| Error::io("the table of hard links", e))?
+            } else {
+                Link::Restore
+            };
+            match link {
+                Link::Restore => {}
+                Link::To(first) => {
+                    self.later.push(Later::HardLink { first, at, shown, node });
                     return self.relieve();
                 }
-                self.links.insert((node.dev, node.inode), (at.clone(), node.links - 1));
+                Link::Untracked => {
+                    let why = "restored as a copy of its own: too many hard links for the memory setting";
+                    self.planner.shared.warn(&shown, [why]);
+                }
             }
             self.file(at, shown, node)?;
         } else {
@@ -241,7 +307,12 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
     fn want_all(&mut self, output: &Arc<Output<'p>>) -> Result<()> {
         let planner = self.planner;
         let in_place = planner.options.in_place && output.open_in_place()?;
-        let rope = output.node.content.clone().ok_or_else(|| Error::Damaged("its entry does not say what is in it".into()))?;
+        let wanted_before = self.wants.len();
+        let rope = output
+            .node
+            .content
+            .clone()
+            .ok_or_else(|| Error::Damaged("its entry does not say what is in it".into()))?;
         let size = output.node.size;
         let (mut at, mut hole) = (0, 0..0);
         let mut existing = Vec::new();
@@ -270,6 +341,9 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
             at += len;
         }
         self.punch(output, in_place, &hole)?;
+        if in_place || self.wants.len() > wanted_before + 1 {
+            self.open += 1;
+        }
         if at != size {
             output.want();
             output.missing(at, size - at, "its map ends before the file does");
@@ -281,11 +355,21 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
         if in_place && !hole.is_empty() { output.hole(hole.start, hole.end - hole.start) } else { Ok(()) }
     }
 
-    fn want(&mut self, output: &Arc<Output<'p>>, in_place: bool, id: fardel_format::ChunkId, offset: u64, len: u64, existing: &mut Vec<u8>) -> Result<()> {
+    fn want(
+        &mut self,
+        output: &Arc<Output<'p>>,
+        in_place: bool,
+        id: fardel_format::ChunkId,
+        offset: u64,
+        len: u64,
+        existing: &mut Vec<u8>,
+    ) -> Result<()> {
         let planner = self.planner;
         if in_place {
             existing.resize(len as usize, 0);
-            if output.read_existing(offset, existing)? == existing.len() && planner.chunk_key.id(existing) == id {
+            if output.read_existing(offset, existing)? == existing.len()
+                && planner.chunk_key.id(existing) == id
+            {
                 self.unchanged += len;
                 planner.shared.monitor.counters().done(0, len);
                 return Ok(());
@@ -304,7 +388,8 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
 
     /// Fetches when enough is waiting.
     fn relieve(&mut self) -> Result<()> {
-        if self.wants.len() < self.planner.max_wants && self.later.len() < self.planner.max_wants {
+        let max = self.planner.max_wants;
+        if self.wants.len() < max && self.later.len() < max && self.open < MAX_OPEN {
             return Ok(());
         }
         self.flush()
@@ -325,25 +410,31 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
             };
             fetcher.run(wants)?;
         }
-        for later in std::mem::take(&mut self.later) {
-            self.later(later);
+        self.open = 0;
+        let copies: Vec<_> =
+            std::mem::take(&mut self.later).into_iter().filter_map(|later| self.later(later)).collect();
+        for (at, shown, node) in copies {
+            self.file(at, shown, node)?;
         }
-        Ok(())
+        if self.wants.is_empty() { Ok(()) } else { self.flush() }
     }
 
-    fn later(&self, later: Later) {
+    /// Does what waited; returns a hard link that must become a copy, because the target has no hard links.
+    fn later(&self, later: Later) -> Option<(RelPath, String, Node)> {
         let shared = &self.planner.shared;
         let replace = self.planner.options.in_place;
         let (shown, placed) = match &later {
             Later::Folder(at, shown, node) => {
-                let Some(target) = shared.target else { return };
+                let target = shared.target?;
                 match shared.with_attributes(node, |attributes| target.set_dir_attributes(at, attributes)) {
                     Ok(warnings) => shared.warn(shown, warnings),
                     Err(error) => shared.failed(shown, &error),
                 }
-                return;
+                return None;
             }
-            Later::HardLink { first, at, shown } => (shown, shared.target.map(|target| target.hard_link(first, at, replace))),
+            Later::HardLink { first, at, shown, .. } => {
+                (shown, shared.target.map(|target| target.hard_link(first, at, replace)))
+            }
             Later::Entry(at, shown, node) => {
                 let placed = shared.target.map(|target| {
                     shared.with_attributes(node, |attributes| match node.kind {
@@ -353,7 +444,9 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
                         }
                         NodeKind::Fifo => target.fifo(at, attributes, replace),
                         NodeKind::Block | NodeKind::Char => {
-                            let device = node.device.ok_or_else(|| Error::Damaged(format!("{shown}: a device without numbers")))?;
+                            let device = node.device.ok_or_else(|| {
+                                Error::Damaged(format!("{shown}: a device without numbers"))
+                            })?;
                             target.device(at, node.kind == NodeKind::Block, device, attributes, replace)
                         }
                         _ => Ok(Placed::Made(Vec::new())),
@@ -369,8 +462,17 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
                 shared.report().others += 1;
                 shared.warn(shown, warnings);
             }
-            Some(Ok(Placed::Skipped(why))) => shared.warn(shown, [why]),
+            Some(Ok(Placed::Skipped(why @ Skipped::Device))) => shared.warn(shown, [why]),
+            Some(Ok(Placed::Skipped(why))) => {
+                let error = Error::Invalid(why.to_string());
+                if let Later::HardLink { at, shown, node, .. } = later {
+                    shared.warn(&shown, ["restored as a copy of its own: the target has no hard links"]);
+                    return Some((at, shown, node));
+                }
+                shared.failed(shown, &error);
+            }
             Some(Err(error)) => shared.failed(shown, &error),
         }
+        None
     }
 }

@@ -141,9 +141,7 @@ proptest! {
     #[test]
     fn a_line_has_one_spelling(text in "(-|[0-9a-f]{64}|[0-9a-fA-F]{62,66})( [+0-9]{0,21})?") {
         if let Ok(line) = Line::parse(&text) {
-            let mut out = String::new();
-            line.write(&mut out);
-            prop_assert_eq!(out, text);
+            prop_assert_eq!(line.to_string(), text);
         }
     }
 

@@ -1,0 +1,112 @@
+//! Which earlier snapshots a backup takes unchanged files over from.
+
+use std::collections::HashSet;
+
+use fardel_format::ObjectHash;
+use fardel_format::lines::Moment;
+use fardel_format::pack_list::PackEntry;
+use fardel_format::root::Root;
+use fardel_format::tree::Node;
+
+use super::BackupOptions;
+use super::saver::path_of;
+use crate::catalog::Catalog;
+use crate::commit;
+use crate::monitor::Monitor;
+use crate::repository::Repository;
+use crate::snapshots::{Sealed, Snapshots};
+use crate::{Error, Result};
+
+/// How many snapshots are looked through for parents.
+const PARENTS_BACK: usize = 64;
+
+/// Earlier snapshots that unchanged files are taken over from.
+pub struct Parents {
+    found: Vec<Parent>,
+}
+
+struct Parent {
+    sealed: Sealed,
+    root: Root,
+    packs: Vec<PackEntry>,
+}
+
+impl Parents {
+    /// For each source the newest finished snapshot of this host that holds it, and a checkpoint that is newer.
+    pub fn find(
+        repo: &Repository,
+        catalog: &Catalog,
+        snapshots: &Snapshots,
+        options: &BackupOptions,
+        bad: &HashSet<ObjectHash>,
+    ) -> Result<Self> {
+        let mut parents = Self { found: Vec::new() };
+        if options.force || !repo.keys().can_read {
+            return Ok(parents);
+        }
+        let mut wanted: Vec<Vec<u8>> = options.sources.iter().map(path_of).collect();
+        for sealed in snapshots.sealed.iter().rev().take(PARENTS_BACK) {
+            if wanted.is_empty() {
+                break;
+            }
+            let root = match repo.root(catalog, sealed) {
+                Ok(root) => root,
+                Err(Error::Store(error)) => return Err(error.into()),
+                // A damaged snapshot is no parent.
+                Err(_) => continue,
+            };
+            let holds =
+                |path: &Vec<u8>| root.sources.iter().any(|s| s.path_bytes().is_ok_and(|p| *p == **path));
+            if root.host != options.host || !wanted.iter().any(holds) {
+                continue;
+            }
+            let Some(packs) = commit::usable_closure(repo, catalog, snapshots, sealed)? else { continue };
+            if packs.iter().any(|pack| bad.contains(&pack.hash)) {
+                continue;
+            }
+            if !root.partial {
+                wanted.retain(|path| !holds(path));
+            }
+            parents.found.push(Parent { sealed: sealed.clone(), root, packs });
+        }
+        Ok(parents)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    pub fn newest(&self) -> Option<&Sealed> {
+        self.found.first().map(|parent| &parent.sealed)
+    }
+
+    pub fn closure(&self) -> impl Iterator<Item = PackEntry> + '_ {
+        self.found.iter().flat_map(|parent| parent.packs.iter().copied())
+    }
+
+    /// The earlier states of a source, newest first, with the moment before which they can be trusted.
+    pub fn of<'a>(&'a self, path: &'a [u8]) -> impl Iterator<Item = (&'a Node, Moment)> + 'a {
+        self.found.iter().flat_map(move |parent| {
+            let sources =
+                parent.root.sources.iter().filter(move |s| s.path_bytes().is_ok_and(|p| *p == *path));
+            sources.map(|source| (&source.node, trusted_before(&parent.root)))
+        })
+    }
+
+    /// Expects as much to do as last time.
+    pub fn announce(&self, monitor: &dyn Monitor) {
+        if let Some(parent) = self.found.iter().find(|parent| !parent.root.partial) {
+            let totals = parent.root.totals;
+            monitor.counters().set_total(totals.files + totals.others, totals.bytes);
+        }
+    }
+}
+
+/// File systems stamp changes by a clock that ticks every few milliseconds: what changed in the tick in which the earlier
+/// backup began may have been read before the change.
+fn trusted_before(root: &Root) -> Moment {
+    let began: jiff::Timestamp = root.time.parse().unwrap_or_default();
+    let began = began.saturating_sub(jiff::SignedDuration::from_millis(20)).unwrap_or_default();
+    let nanos = began.as_nanosecond();
+    Moment { secs: nanos.div_euclid(1_000_000_000) as i64, nanos: nanos.rem_euclid(1_000_000_000) as u32 }
+}

@@ -229,6 +229,8 @@ impl Tree {
             if op.spoilt || !self.is_stored(after) {
                 kept.push(op);
             } else {
+                // What was done to this name before is past, stored or not.
+                kept.retain(|before: &DirOp| before.name != op.name);
                 apply(&mut self.dir(ino)?.durable, &op);
             }
         }

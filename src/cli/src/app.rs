@@ -85,7 +85,8 @@ fn not_parsed(error: &clap::Error, arguments: &[OsString]) -> Exit {
         return Exit::Usage;
     }
     let text = error.render().to_string();
-    let message = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    let message =
+        text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     let message = message.strip_prefix("error: ").unwrap_or(&message);
     let out = Output::new(&GlobalArgs { json: true, ..GlobalArgs::default() }, false);
     out.failure(&Failure::usage(message, "`fardel help COMMAND` says what is allowed"));

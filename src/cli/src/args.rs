@@ -1,14 +1,22 @@
 //! What may stand on the command line. Parsed here, resolved in [`crate::config`].
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::size::Size;
-use crate::snapshot_path::SnapshotPath;
 
-const ABOUT: &str = "Backs up folders, disk images and block devices into a repository of immutable, encrypted packs";
+mod contents;
+mod upkeep;
+
+pub use contents::{DiffArgs, DumpArgs, FindArgs, LsArgs, RestoreArgs};
+pub use upkeep::{
+    CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, Role, Sample,
+    StatusArgs,
+};
+
+const ABOUT: &str =
+    "Backs up folders, disk images and block devices into a repository of immutable, encrypted packs";
 const AFTER: &str = "\
 Repositories: a path, file:///PATH, or memory: (gone when the command ends)
 SNAPSHOT: an id, the first digits of one, or `latest`
@@ -185,6 +193,22 @@ pub struct Selection {
     pub tags: Vec<String>,
 }
 
+impl Selection {
+    /// Whether nothing was asked for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.tags.is_empty()
+    }
+
+    /// Whether a snapshot of this host with these tags is wanted.
+    #[must_use]
+    pub fn fits(&self, host: &str, tags: &[String]) -> bool {
+        let tagged = self.tags.iter().any(|tag| tags.contains(tag));
+        (self.hosts.is_empty() || self.hosts.iter().any(|wanted| wanted == host))
+            && (self.tags.is_empty() || tagged)
+    }
+}
+
 /// `snapshots`.
 #[derive(Debug, Args)]
 pub struct SnapshotsArgs {
@@ -196,195 +220,6 @@ pub struct SnapshotsArgs {
     pub all: bool,
 }
 
-/// `ls`.
-#[derive(Debug, Args)]
-pub struct LsArgs {
-    /// Which snapshot, and which folder in it
-    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = SnapshotPath::parser())]
-    pub what: SnapshotPath,
-    /// Everything below too
-    #[arg(short = 'R', long)]
-    pub recursive: bool,
-    /// Permissions, owner, size and time
-    #[arg(short, long)]
-    pub long: bool,
-}
-
-/// `find`.
-#[derive(Debug, Args)]
-pub struct FindArgs {
-    /// A name or path, with *, ? and […]; a pattern without a slash is compared with names
-    #[arg(value_name = "PATTERN", required = true)]
-    pub patterns: Vec<String>,
-    /// Which.
-    #[command(flatten)]
-    pub select: Selection,
-    /// Only in this snapshot
-    #[arg(short, long = "snapshot", value_name = "SNAPSHOT")]
-    pub snapshots: Vec<String>,
-    /// Upper and lower case are the same
-    #[arg(short, long)]
-    pub ignore_case: bool,
-}
-
-/// `diff`.
-#[derive(Debug, Args)]
-pub struct DiffArgs {
-    /// The older one, or a part of it
-    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = SnapshotPath::parser())]
-    pub before: SnapshotPath,
-    /// The newer one, or a part of it
-    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = SnapshotPath::parser())]
-    pub after: SnapshotPath,
-}
-
-/// `restore`.
-#[derive(Debug, Args)]
-pub struct RestoreArgs {
-    /// Which snapshot, and which file, volume or folder in it
-    #[arg(value_name = "SNAPSHOT[:PATH]", value_parser = SnapshotPath::parser())]
-    pub what: SnapshotPath,
-    /// The folder to restore into; nothing outside it is touched
-    #[arg(short, long, value_name = "DIR")]
-    pub target: PathBuf,
-    /// Only what matches this pattern
-    #[arg(short, long = "include", value_name = "P")]
-    pub includes: Vec<String>,
-    /// All but what matches this pattern
-    #[arg(short, long = "exclude", value_name = "P")]
-    pub excludes: Vec<String>,
-    /// Change what is there already, writing only what differs
-    #[arg(long)]
-    pub in_place: bool,
-    /// Say what would be written, and write nothing
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Device nodes too
-    #[arg(long)]
-    pub devices: bool,
-    /// Set-user-id and set-group-id bits and file capabilities too
-    #[arg(long)]
-    pub setid: bool,
-    /// Owners and groups too [default: when run by root]
-    #[arg(long, conflicts_with = "no_owner")]
-    pub owner: bool,
-    /// Everything belongs to whoever restores
-    #[arg(long)]
-    pub no_owner: bool,
-}
-
-/// `dump`.
-#[derive(Debug, Args)]
-pub struct DumpArgs {
-    /// Which file or volume
-    #[arg(value_name = "SNAPSHOT:PATH", value_parser = SnapshotPath::parser())]
-    pub what: SnapshotPath,
-}
-
-/// How thoroughly to check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Level {
-    /// Names and sizes
-    List,
-    /// Seals too, and whether everything that they need is there
-    Seals,
-    /// The hashes of all stored bytes too; needs no key
-    Hashes,
-    /// Decryption and every chunk too
-    Data,
-}
-
-/// `check`.
-#[derive(Debug, Args)]
-pub struct CheckArgs {
-    /// Check this copy
-    #[arg(long, value_name = "NAME|URL")]
-    pub replica: Option<String>,
-    /// How thoroughly; each level includes those before it [default: hashes]
-    #[arg(long, value_enum)]
-    pub level: Option<Level>,
-    /// Only this part of the packs, chosen at random, such as 5%
-    #[arg(long, value_name = "PERCENT", value_parser = parse_percent)]
-    pub sample: Option<f64>,
-    /// Say what would be lost with this object
-    #[arg(long, value_name = "OBJECT", conflicts_with_all = ["level", "sample"])]
-    pub impact: Option<String>,
-}
-
-/// `status`.
-#[derive(Debug, Args)]
-pub struct StatusArgs {
-    /// Only this copy
-    #[arg(long, value_name = "NAME|URL")]
-    pub replica: Option<String>,
-}
-
-/// `key`.
-#[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// List the key files and the hosts that may write
-    List,
-    /// Give somebody access: a recipient, a passphrase or a host
-    Add(KeyAddArgs),
-    /// Retire a key file or a host
-    Remove(KeyRemoveArgs),
-}
-
-/// `key add`.
-#[derive(Debug, Args)]
-#[command(group(clap::ArgGroup::new("whom").required(true).multiple(false)))]
-pub struct KeyAddArgs {
-    /// Somebody who may read: age1… or an SSH public key
-    #[arg(long = "recipient", value_name = "AGE", group = "whom")]
-    pub recipients: Vec<String>,
-    /// A new passphrase that opens everything: the first line of this file
-    #[arg(long, value_name = "F", group = "whom")]
-    pub new_passphrase_file: Option<PathBuf>,
-    /// A machine that may back up: makes its key file
-    #[arg(long, value_name = "NAME", group = "whom")]
-    pub host: Option<String>,
-    /// That machine may write, but not read
-    #[arg(long, requires = "host")]
-    pub write_only: bool,
-    /// Where its new key file goes [default: where this user's keys are]
-    #[arg(long, value_name = "F", requires = "host")]
-    pub out: Option<PathBuf>,
-}
-
-/// `key remove`.
-#[derive(Debug, Args)]
-pub struct KeyRemoveArgs {
-    /// A key file or a host, as `key list` names them
-    #[arg(value_name = "KEY", required = true)]
-    pub keys: Vec<String>,
-}
-
-/// `completions`.
-#[derive(Debug, Args)]
-pub struct CompletionsArgs {
-    /// Which shell
-    pub shell: clap_complete::Shell,
-}
-
-/// `man`.
-#[derive(Debug, Args)]
-pub struct ManArgs {
-    /// The page of this command [default: the page of fardel itself]
-    #[arg(value_name = "COMMAND")]
-    pub page: Vec<OsString>,
-    /// Write all pages into this folder
-    #[arg(long, value_name = "DIR", conflicts_with = "page")]
-    pub dir: Option<PathBuf>,
-}
-
-fn parse_percent(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim().parse::<f64>();
-    match number {
-        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(percent / 100.0),
-        _ => Err("write a percentage above 0% and up to 100%".into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -394,14 +229,5 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         LowArgs::command().debug_assert();
-    }
-
-    #[test]
-    fn percentages_are_parts() {
-        assert_eq!(parse_percent("5%"), Ok(0.05));
-        assert_eq!(parse_percent("100"), Ok(1.0));
-        for text in ["0%", "101%", "x", "", "nan"] {
-            assert!(parse_percent(text).is_err(), "{text}");
-        }
     }
 }

@@ -15,8 +15,6 @@ const FILE: &str = "fardel.yaml";
 /// Everything that was set, wherever.
 #[derive(Debug)]
 pub struct Config {
-    /// The configuration file, when there is one.
-    pub file: Option<PathBuf>,
     repository: Option<Place>,
     /// What must stand on the next command line to mean the same repository and key.
     again: Again,
@@ -127,7 +125,8 @@ impl Config {
         let config_dir = user_dir(env, "XDG_CONFIG_HOME", ".config", "FARDEL_CONFIG and XDG_CONFIG_HOME")?;
         let path = find_file(args, env, &config_dir)?;
         let file = path.as_deref().map(ConfigFile::load).transpose()?.unwrap_or_default();
-        let base = path.as_deref().and_then(Path::parent).map_or_else(|| here.clone(), |folder| here.join(folder));
+        let base =
+            path.as_deref().and_then(Path::parent).map_or_else(|| here.clone(), |folder| here.join(folder));
 
         let replicas = file.replicas.iter().map(|replica| Replica {
             name: replica.name.value.clone(),
@@ -135,11 +134,18 @@ impl Config {
         });
         let repository = match (&args.repo, env.get("FARDEL_REPOSITORY")) {
             (Some(text), _) => Some(Place { text: text.clone(), base: here.clone() }),
-            (None, Some(text)) => Some(Place { text: text_of("FARDEL_REPOSITORY", text)?, base: here.clone() }),
-            (None, None) => file.repository.as_ref().map(|text| Place { text: text.path_or_url(), base: base.clone() }),
+            (None, Some(text)) => {
+                Some(Place { text: text_of("FARDEL_REPOSITORY", text)?, base: here.clone() })
+            }
+            (None, None) => {
+                file.repository.as_ref().map(|text| Place { text: text.path_or_url(), base: base.clone() })
+            }
         };
         let key_file = args.key_file.clone().or_else(|| env.get("FARDEL_KEY_FILE").map(PathBuf::from));
-        let command = env.get("FARDEL_PASSPHRASE_COMMAND").map(|text| text_of("FARDEL_PASSPHRASE_COMMAND", text)).transpose()?;
+        let command = env
+            .get("FARDEL_PASSPHRASE_COMMAND")
+            .map(|text| text_of("FARDEL_PASSPHRASE_COMMAND", text))
+            .transpose()?;
         let cache = match env.get("FARDEL_CACHE_DIR") {
             Some(dir) => here.join(dir),
             None => user_dir(env, "XDG_CACHE_HOME", ".cache", "FARDEL_CACHE_DIR")?,
@@ -155,9 +161,12 @@ impl Config {
             again,
             repository,
             replicas: replicas.collect(),
-            key_file: key_file.map(|path| here.join(path)).or_else(|| file.key_file.as_ref().map(|text| text.path(&base))),
+            key_file: key_file
+                .map(|path| here.join(path))
+                .or_else(|| file.key_file.as_ref().map(|text| text.path(&base))),
             passphrase_file: args.passphrase_file.clone(),
-            passphrase_command: command.or_else(|| file.passphrase_command.as_ref().map(|text| text.value.clone())),
+            passphrase_command: command
+                .or_else(|| file.passphrase_command.as_ref().map(|text| text.value.clone())),
             keys_dir: config_dir.join("keys"),
             cache,
             pack_size: file.pack_size.map(|size| size.0),
@@ -165,7 +174,6 @@ impl Config {
             level: file.compression.map(|level| level.0),
             memory: file.memory.map_or(MEMORY, |size| size.0),
             jobs: file.jobs.iter().map(|job| Job::resolve(job, &base)).collect(),
-            file: path,
         })
     }
 
@@ -263,7 +271,9 @@ fn user_dir(env: &dyn Environment, variable: &str, fallback: &str, instead: &str
     let named = env.get(variable).map(PathBuf::from).filter(|path| path.is_absolute());
     match named.or_else(|| env.home().map(|home| home.join(fallback))) {
         Some(folder) => Ok(folder.join("fardel")),
-        None => Err(Failure::usage("there is no home folder: HOME is not set", format!("set HOME, or {instead}"))),
+        None => {
+            Err(Failure::usage("there is no home folder: HOME is not set", format!("set HOME, or {instead}")))
+        }
     }
 }
 
@@ -302,10 +312,13 @@ mod tests {
 
     #[test]
     fn arguments_come_before_environment_before_file() {
-        let folder = folder_with("repository: from-file\nkey_file: k\nreplicas:\n  - name: usb\n    url: /mnt/usb\n");
+        let folder =
+            folder_with("repository: from-file\nkey_file: k\nreplicas:\n  - name: usb\n    url: /mnt/usb\n");
         let mut env = Fake { here: folder.path().into(), set: HashMap::new() };
         let mut args = GlobalArgs::default();
-        let location = |args: &GlobalArgs, env: &Fake| Config::resolve(args, env).unwrap().location().unwrap().to_string();
+        let location = |args: &GlobalArgs, env: &Fake| {
+            Config::resolve(args, env).unwrap().location().unwrap().to_string()
+        };
         let here = folder.path().display();
         assert_eq!(location(&args, &env), format!("{here}/from-file"));
         env.set.insert("FARDEL_REPOSITORY", "/from/env");

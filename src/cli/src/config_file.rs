@@ -85,18 +85,28 @@ impl ConfigFile {
     /// With file, line and column, when it says something else than a configuration; when it holds a secret that others
     /// can read.
     pub fn load(path: &Path) -> Result<Self> {
-        let refuse = |why: String, hint: &str| Failure::new(Exit::Usage, format!("{}: {why}", path.display()), hint);
+        let refuse =
+            |why: String, hint: &str| Failure::new(Exit::Usage, format!("{}: {why}", path.display()), hint);
         let meta = std::fs::metadata(path);
-        let meta = meta.map_err(|e| refuse(e.to_string(), "name the configuration with --config or FARDEL_CONFIG"))?;
+        let meta =
+            meta.map_err(|e| refuse(e.to_string(), "name the configuration with --config or FARDEL_CONFIG"))?;
         if meta.len() > MAX_LEN {
-            return Err(refuse("this is too large for a configuration".into(), "name another file with --config"));
+            return Err(refuse(
+                "this is too large for a configuration".into(),
+                "name another file with --config",
+            ));
         }
-        let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string(), "make it a readable text file"))?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| refuse(e.to_string(), "make it a readable text file"))?;
         let file = Self::parse(&text).map_err(|error| error.at(path))?;
         if file.holds_secret()
             && let Err(error) = fardel_engine::keyring::check_private(path)
         {
-            return Err(Failure::new(Exit::Usage, error, "or take the secret out of it: ${NAME} is read from the environment"));
+            return Err(Failure::new(
+                Exit::Usage,
+                error,
+                "or take the secret out of it: ${NAME} is read from the environment",
+            ));
         }
         Ok(file)
     }
@@ -115,6 +125,7 @@ impl ConfigFile {
 }
 
 /// What is wrong in the text, and where.
+#[derive(Debug)]
 struct Mistake {
     line: usize,
     column: usize,
@@ -197,9 +208,7 @@ macro_rules! scalar {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = from.deserialize_any(Scalar)?;
-                let parse: fn(&str) -> Result<$inner, String> = $parse;
-                parse(&text).map(Self).map_err(de::Error::custom)
+                from.deserialize_any(Scalar($parse as fn(&str) -> Result<$inner, String>)).map(Self)
             }
         }
     };
@@ -253,24 +262,26 @@ fn within(text: &str, least: u64, most: u64, allowed: &str) -> Result<u64, Strin
     }
 }
 
-struct Scalar;
+/// Parses within the visitor: only what fails there is told with its line and column.
+struct Scalar<T>(fn(&str) -> Result<T, String>);
 
-impl Visitor<'_> for Scalar {
-    type Value = String;
+impl<T> Visitor<'_> for Scalar<T> {
+    type Value = T;
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a number, or text such as 64MiB")
     }
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<String, E> {
-        expand(text, |name| std::env::var(name).ok()).map_err(E::custom)
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        let text = expand(text, |name| std::env::var(name).ok()).map_err(E::custom)?;
+        (self.0)(&text).map_err(E::custom)
     }
-    fn visit_u64<E: de::Error>(self, number: u64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+        (self.0)(&number.to_string()).map_err(E::custom)
     }
-    fn visit_i64<E: de::Error>(self, number: i64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_i64<E: de::Error>(self, number: i64) -> Result<T, E> {
+        (self.0)(&number.to_string()).map_err(E::custom)
     }
-    fn visit_f64<E: de::Error>(self, number: f64) -> Result<String, E> {
-        Ok(number.to_string())
+    fn visit_f64<E: de::Error>(self, number: f64) -> Result<T, E> {
+        (self.0)(&number.to_string()).map_err(E::custom)
     }
 }
 
@@ -279,7 +290,7 @@ mod tests {
     use super::*;
 
     fn mistake(text: &str) -> String {
-        let error = ConfigFile::parse(text).err().expect(text);
+        let error = ConfigFile::parse(text).expect_err(text);
         format!("{}:{}: {}", error.line, error.column, error.message)
     }
 
@@ -291,7 +302,7 @@ mod tests {
              sources: [/home]\n    excludes: ['*.tmp']\n    exclude_from: [x]\n    tags: [a]\n    one_file_system: true\n    \
              exclude_caches: true\n    exclude_larger_than: 1G\n",
         );
-        let file = file.ok().expect("it is right");
+        let file = file.expect("it is right");
         assert_eq!(file.pack_size, Some(PackSize(32 << 20)));
         assert_eq!(file.chunk_size, Some(ChunkSize(128 << 10)));
         assert_eq!(file.compression, Some(Level(-1)));
@@ -310,14 +321,20 @@ mod tests {
     #[test]
     fn mistakes_have_a_line_and_a_column() {
         let unknown = mistake("repository: /r\nkeyfile: x\n");
-        assert!(unknown.starts_with("2:1: unknown field `keyfile`, expected one of `repository`, `key_file`"), "{unknown}");
+        assert!(
+            unknown.starts_with("2:1: unknown field `keyfile`, expected one of `repository`, `key_file`"),
+            "{unknown}"
+        );
         let nested = mistake("jobs:\n  - name: home\n    sources: [/home]\n    shedule: daily\n");
         assert!(nested.starts_with("4:5: ") && nested.contains("unknown field `shedule`"), "{nested}");
         let size = mistake("repository: /r\npack_size: 1TB\n");
         assert!(size.starts_with("2:12: ") && size.contains("16MiB to 100MiB"), "{size}");
         let unset = mistake("repository: ${FARDEL_TEST_SURELY_UNSET}/x\n");
-        assert!(unset.starts_with("1:13: ") && unset.contains("FARDEL_TEST_SURELY_UNSET is not set"), "{unset}");
-        let yaml = mistake("repository: [\n");
+        assert!(
+            unset.starts_with("1:13: ") && unset.contains("FARDEL_TEST_SURELY_UNSET is not set"),
+            "{unset}"
+        );
+        let yaml = mistake("jobs: [\n");
         assert!(yaml.starts_with("2:1: "), "{yaml}");
         let kind = mistake("repository: {}\n");
         assert!(kind.starts_with("1:13: ") && kind.contains("expected a text"), "{kind}");

@@ -74,14 +74,18 @@ pub fn long_line(path: &[u8], node: Option<&Node>) -> String {
     let Some(node) = node else {
         return format!("{:10} {:<17} {:>10} {:16} {}", "d---------", "", "", "", human::shown(path));
     };
-    let name = |name: &Option<String>, id: u32| name.as_ref().map_or_else(|| id.to_string(), |name| human::shown(name.as_bytes()));
+    let name = |name: &Option<String>, id: u32| {
+        name.as_ref().map_or_else(|| id.to_string(), |name| human::shown(name.as_bytes()))
+    };
     let owner = format!("{} {}", name(&node.user, node.uid), name(&node.group, node.gid));
     let size = match (node.kind, node.device) {
         (NodeKind::File | NodeKind::Volume, _) => human::bytes(node.size),
         (_, Some((major, minor))) => format!("{major}, {minor}"),
         _ => String::new(),
     };
-    let target = link_target(node).map(|target| format!(" -> {}", human::shown(target.as_bytes()))).unwrap_or_default();
+    let target = link_target(node)
+        .map(|target| format!(" -> {}", human::shown(target.as_bytes())))
+        .unwrap_or_default();
     let path = human::shown(path);
     format!("{} {owner:<17} {size:>10} {} {path}{target}", mode(node), human::minute(node.mtime.secs))
 }

@@ -74,20 +74,26 @@ impl From<fardel_store::Error> for Failure {
 fn advice(error: &EngineError) -> (Exit, &'static str) {
     match error {
         EngineError::Store(error) => (Exit::Failed, store_advice(error.kind)),
-        EngineError::Object { .. } | EngineError::Damaged(_) => {
-            (Exit::Damaged, "`fardel check --level data` says what else is damaged and what it costs; another copy may be whole")
-        }
+        EngineError::Object { .. } | EngineError::Damaged(_) => (
+            Exit::Damaged,
+            "`fardel check --level data` says what else is damaged and what it costs; another copy may be whole",
+        ),
         EngineError::Source(error) => source_advice(error.kind()),
         EngineError::Io { error, .. } => (Exit::Failed, io_advice(error.kind())),
         EngineError::NoRepository(_) => {
             (Exit::NoRepository, "make one with `fardel init`, or name another place with --repo")
         }
         EngineError::Exists(_) => (Exit::Failed, "use it as it is, or choose another place for a new one"),
-        EngineError::OtherRepository { .. } => (Exit::Failed, "look whether --repo names the right place, and whether somebody replaced it"),
-        EngineError::Key(_) => {
-            (Exit::Key, "give a key with --key-file, --passphrase-file or FARDEL_PASSPHRASE_COMMAND; the recovery key opens everything")
+        EngineError::OtherRepository { .. } => {
+            (Exit::Failed, "look whether --repo names the right place, and whether somebody replaced it")
         }
-        EngineError::NotFound(_) => (Exit::Failed, "`fardel snapshots` and `fardel ls SNAPSHOT` show what there is"),
+        EngineError::Key(_) => (
+            Exit::Key,
+            "give a key with --key-file, --passphrase-file or FARDEL_PASSPHRASE_COMMAND; the recovery key opens everything",
+        ),
+        EngineError::NotFound(_) => {
+            (Exit::Failed, "`fardel snapshots` and `fardel ls SNAPSHOT` show what there is")
+        }
         EngineError::Invalid(_) => (Exit::Usage, "`fardel help COMMAND` says what is allowed"),
         EngineError::Interrupted => (Exit::Interrupted, "what was finished is kept; run it again to go on"),
     }
@@ -95,12 +101,18 @@ fn advice(error: &EngineError) -> (Exit, &'static str) {
 
 fn store_advice(kind: StoreKind) -> &'static str {
     match kind {
-        StoreKind::NotFound | StoreKind::Truncated => "`fardel check` says what is missing and what that costs; another copy may be whole",
+        StoreKind::NotFound | StoreKind::Truncated => {
+            "`fardel check` says what is missing and what that costs; another copy may be whole"
+        }
         StoreKind::Exists => "run it again; if it happens again, run `fardel check`",
-        StoreKind::NoSpace => "free some room there and run it again: what was stored so far is kept and found again",
+        StoreKind::NoSpace => {
+            "free some room there and run it again: what was stored so far is kept and found again"
+        }
         StoreKind::Denied => "look at the permissions of the repository's folder, and who runs this",
         StoreKind::Transient => "run it again: what was stored so far is kept and found again",
-        StoreKind::Invalid | StoreKind::Other => "look whether the disk is well and still mounted, then run `fardel check`",
+        StoreKind::Invalid | StoreKind::Other => {
+            "look whether the disk is well and still mounted, then run `fardel check`"
+        }
     }
 }
 
@@ -108,7 +120,9 @@ fn source_advice(kind: fardel_source::ErrorKind) -> (Exit, &'static str) {
     use fardel_source::ErrorKind as Kind;
     match kind {
         Kind::Pattern => (Exit::Usage, "correct the pattern: it has the form of a line of .gitignore"),
-        Kind::NotAFolder | Kind::NotAnImage | Kind::BadPath => (Exit::Usage, "name a folder, a disk image or a block device"),
+        Kind::NotAFolder | Kind::NotAnImage | Kind::BadPath => {
+            (Exit::Usage, "name a folder, a disk image or a block device")
+        }
         Kind::NotFound => (Exit::Failed, "look whether the path is right and mounted"),
         Kind::Denied => (Exit::Failed, "run it as a user who may read it"),
         Kind::Vanished | Kind::Changed => (Exit::Failed, "run it again"),

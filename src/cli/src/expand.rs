@@ -14,9 +14,13 @@ pub fn expand(text: &str, lookup: impl Fn(&str) -> Option<String>) -> Result<Str
             out.push_str("${");
             rest = after;
         } else if let Some(after) = rest.strip_prefix("${") {
-            let (name, after) = after.split_once('}').ok_or("a `${` without its `}`; write `$${` for the characters themselves")?;
+            let (name, after) = after
+                .split_once('}')
+                .ok_or("a `${` without its `}`; write `$${` for the characters themselves")?;
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                return Err(format!("`${{{name}}}` names no environment variable; write `$${{` for the characters themselves"));
+                return Err(format!(
+                    "`${{{name}}}` names no environment variable; write `$${{` for the characters themselves"
+                ));
             }
             out.push_str(&lookup(name).ok_or_else(|| format!("the environment variable {name} is not set"))?);
             rest = after;

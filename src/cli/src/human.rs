@@ -78,7 +78,9 @@ pub fn shown(bytes: &[u8]) -> String {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             // Format characters (directional overrides) can make a name look like another.
-            if c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            if c.is_control()
+                || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            {
                 text.extend(c.escape_default());
             } else {
                 text.push(c);
@@ -114,7 +116,8 @@ mod tests {
 
     #[test]
     fn bytes_have_one_digit_after_the_point() {
-        let table = [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_048_575, "1.0 MiB"), (u64::MAX, "16.0 EiB")];
+        let table =
+            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1_048_575, "1.0 MiB"), (u64::MAX, "16.0 EiB")];
         for (count, text) in table {
             assert_eq!(bytes(count), text);
         }
@@ -130,7 +133,8 @@ mod tests {
 
     #[test]
     fn durations_have_two_units() {
-        let table = [(0, "0.0 s"), (59, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (273_600, "3 d 4 h")];
+        let table =
+            [(0, "0.0 s"), (59, "59 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (273_600, "3 d 4 h")];
         for (seconds, text) in table {
             assert_eq!(duration(Duration::from_secs(seconds)), text);
         }
@@ -144,7 +148,8 @@ mod tests {
 
     #[test]
     fn printed_commands_can_be_run() {
-        let table = [("/a/b-c", "/a/b-c"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("~x", "'~x'")];
+        let table =
+            [("/a/b-c", "/a/b-c"), ("a b", "'a b'"), ("it's", r"'it'\''s'"), ("", "''"), ("~x", "'~x'")];
         for (word, text) in table {
             assert_eq!(quoted(word), text);
         }

@@ -33,7 +33,10 @@ pub fn save_new(path: &Path, secret: &str) -> Result<()> {
 pub fn refuse_existing(path: &Path) -> Result<()> {
     if path.symlink_metadata().is_ok() {
         let message = format!("{}: there is a file already, and keys are never replaced", human::path(path));
-        return Err(Failure::usage(message, "name another file, or move this one away if it is of no use any more"));
+        return Err(Failure::usage(
+            message,
+            "name another file, or move this one away if it is of no use any more",
+        ));
     }
     Ok(())
 }
@@ -42,7 +45,8 @@ fn write(path: &Path, secret: &str) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_folder(folder)?;
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let written = file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(folder));
+    let written =
+        file.write_all(secret.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| sync_folder(folder));
     if written.is_err() {
         // Half a key must not be taken for one.
         let _ = fs::remove_file(path);
@@ -66,7 +70,9 @@ fn make_folder(folder: &Path) -> io::Result<()> {
 fn sync_folder(folder: &Path) -> io::Result<()> {
     match File::open(folder)?.sync_all() {
         // Some file systems cannot sync a folder: then there is nothing more to be had.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -39,7 +39,11 @@ impl Location {
             return Err(Failure::new(Exit::Usage, message, hint));
         }
         if text.is_empty() {
-            return Err(Failure::new(Exit::Usage, "the repository's name is empty", "give --repo, or FARDEL_REPOSITORY"));
+            return Err(Failure::new(
+                Exit::Usage,
+                "the repository's name is empty",
+                "give --repo, or FARDEL_REPOSITORY",
+            ));
         }
         Ok(Self::Folder(base.join(text)))
     }
@@ -132,7 +136,15 @@ mod tests {
 
     #[test]
     fn other_schemes_are_named_without_their_passwords() {
-        for text in ["s3://bucket/x", "s3:bucket", "webdav+https://ann:pw@host/x", "sftp://host/x", "file://host/x", "", "file:///a%0"] {
+        for text in [
+            "s3://bucket/x",
+            "s3:bucket",
+            "webdav+https://ann:pw@host/x",
+            "sftp://host/x",
+            "file://host/x",
+            "",
+            "file:///a%0",
+        ] {
             let failure = parse(text).expect_err(text);
             assert_eq!(failure.exit, Exit::Usage);
             assert!(!failure.message.contains("pw@") && !failure.hint.contains("pw@"), "{failure:?}");

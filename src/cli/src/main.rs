@@ -16,6 +16,7 @@ mod limits;
 mod location;
 mod material;
 mod meter;
+mod moment;
 mod open;
 mod output;
 mod progress;

@@ -21,6 +21,9 @@ use crate::{human, key_file};
 /// Longest passphrase, in bytes.
 const MAX_PASSPHRASE: u64 = 4096;
 
+/// What a passphrase command may say after its first line, in bytes.
+const MAX_IGNORED: u64 = 1 << 20;
+
 /// What opens the repository `id`; `None` when nothing is at hand. With `ask`, somebody at a terminal is asked first.
 ///
 /// # Errors
@@ -39,10 +42,26 @@ pub fn find(config: &Config, id: &RepositoryId, ask: bool) -> Result<Option<Mate
     if let Some(command) = &config.passphrase_command {
         return passphrase_command(command).map(|phrase| Some(Material::from_passphrase(&phrase)));
     }
-    if ask && io::stdin().is_terminal() && io::stderr().is_terminal() {
-        return question(id);
+    if ask && is_attended() { question(id) } else { Ok(None) }
+}
+
+/// What may change the keys of the repository `id`: as [`find`], without the key files of hosts, which never may.
+///
+/// # Errors
+/// When what was named cannot be used.
+pub fn find_administrator(config: &Config, id: &RepositoryId) -> Result<Option<Material>> {
+    if let (Some(path), None) = (&config.key_file, &config.passphrase_file)
+        && let named @ Material::Identities(_) = from_file(path)?
+    {
+        return Ok(Some(named));
     }
-    Ok(None)
+    if let Some(path) = &config.passphrase_file {
+        return passphrase_file(path).map(|phrase| Some(Material::from_passphrase(&phrase)));
+    }
+    if let Some(command) = &config.passphrase_command {
+        return passphrase_command(command).map(|phrase| Some(Material::from_passphrase(&phrase)));
+    }
+    if is_attended() { question(id) } else { Ok(None) }
 }
 
 /// The passphrase that was set for a new repository, if any.
@@ -62,8 +81,10 @@ pub fn new_passphrase(config: &Config) -> Result<Option<Zeroizing<String>>> {
 /// # Errors
 /// When others can read it, or it is empty.
 pub fn passphrase_file(path: &Path) -> Result<Zeroizing<String>> {
-    check_private(path).map_err(|e| Failure::from(e).with_hint("a passphrase's file is for its owner alone"))?;
-    let file = File::open(path).map_err(|e| Failure::io(path, &e, "name the file that holds the passphrase"))?;
+    check_private(path)
+        .map_err(|e| Failure::from(e).with_hint("a passphrase's file is for its owner alone"))?;
+    let file =
+        File::open(path).map_err(|e| Failure::io(path, &e, "name the file that holds the passphrase"))?;
     first_line(file, &human::path(path))
 }
 
@@ -87,7 +108,12 @@ fn passphrase_command(command: &str) -> Result<Zeroizing<String>> {
     let child = shell.arg("-c").arg(command).stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|e| fail(e.to_string()))?;
     let phrase = match child.stdout.take() {
-        Some(stdout) => first_line(stdout, "the passphrase command"),
+        Some(mut stdout) => {
+            let phrase = first_line(&mut stdout, "the passphrase command");
+            // A command that has more to say is not to die of a pipe that was closed.
+            let _ = io::copy(&mut stdout.take(MAX_IGNORED), &mut io::sink());
+            phrase
+        }
         None => Err(fail("it has no output".into())),
     };
     let status = child.wait().map_err(|e| fail(e.to_string()))?;
@@ -107,6 +133,11 @@ fn first_line(from: impl Read, what: &str) -> Result<Zeroizing<String>> {
         line.pop();
     }
     if line.is_empty() { Err(fail("there is no passphrase")) } else { Ok(line) }
+}
+
+/// Whether somebody is there to answer.
+fn is_attended() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Asks on the terminal without showing the answer: a passphrase, or the recovery key itself.
@@ -130,7 +161,9 @@ fn question(id: &RepositoryId) -> Result<Option<Material>> {
     }
     let mut identities = Identities::new();
     let pushed = identities.push_x25519(answer.trim());
-    pushed.map_err(|_| Failure::key("this is no whole recovery key", "give the line AGE-SECRET-KEY-1… as it was shown"))?;
+    pushed.map_err(|_| {
+        Failure::key("this is no whole recovery key", "give the line AGE-SECRET-KEY-1… as it was shown")
+    })?;
     Ok(Some(Material::Identities(identities)))
 }
 
@@ -151,6 +184,9 @@ mod tests {
     fn a_command_that_fails_gives_no_passphrase() {
         assert_eq!(passphrase_command("echo secret; echo more").unwrap().as_str(), "secret");
         let failure = passphrase_command("echo secret; exit 3").unwrap_err();
-        assert!(failure.message.contains("exit status: 3") && !failure.message.contains(": secret"), "{failure:?}");
+        assert!(
+            failure.message.contains("exit status: 3") && !failure.message.contains(": secret"),
+            "{failure:?}"
+        );
     }
 }

@@ -104,7 +104,8 @@ pub fn open_with(
     material: Option<Material>,
     pinned: Option<RepositoryId>,
 ) -> Result<Opened> {
-    let options = OpenOptions { material, cache: config.cache.clone(), display: location.to_string(), pinned };
+    let options =
+        OpenOptions { material, cache: config.cache.clone(), display: location.to_string(), pinned };
     match Repository::open(store, options) {
         Ok((repo, catalog)) => Ok(Opened { repo, catalog, location }),
         Err(EngineError::NoRepository(_)) => Err(no_repository(&location)),
@@ -121,7 +122,9 @@ pub fn make_cache(folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(|e| Failure::io(folder, &e, hint))
 }
 
-fn no_repository(location: &Location) -> Failure {
+/// That there is no repository, and how to make one.
+#[must_use]
+pub fn no_repository(location: &Location) -> Failure {
     let repo = human::quoted(&location.to_string());
     let failure = Failure::from(EngineError::NoRepository(location.to_string()));
     failure.with_hint(format!("make one with `fardel init --repo {repo}`, or name another place with --repo"))
@@ -129,7 +132,8 @@ fn no_repository(location: &Location) -> Failure {
 
 fn no_key(config: &Config, id: &RepositoryId, location: &Location) -> Failure {
     let own = crate::key_file::default_path(config, id);
-    let message = format!("{location}: there is no key for repository {} in {}", id.short(), human::path(&own));
+    let message =
+        format!("{location}: there is no key for repository {} in {}", id.short(), human::path(&own));
     let hint = "give a key file or the file of the recovery key with --key-file, or a passphrase with --passphrase-file";
     Failure::key(message, hint)
 }

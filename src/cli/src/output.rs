@@ -128,6 +128,13 @@ impl Output {
         }
     }
 
+    /// What belongs to a warning.
+    pub fn remark(&self, message: &str) {
+        if !self.json {
+            self.complain("", message);
+        }
+    }
+
     /// A detail, for those who asked for many.
     pub fn detail(&self, message: &str) {
         if self.verbose && !self.json {

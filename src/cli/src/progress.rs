@@ -85,6 +85,11 @@ impl Progress {
         });
         Self { inner, ticker }
     }
+
+    /// Writes something without mixing it with the bar.
+    pub fn above<T>(&self, write: impl FnOnce() -> T) -> T {
+        self.inner.above(write)
+    }
 }
 
 impl Drop for Progress {
@@ -124,7 +129,7 @@ impl Monitor for Progress {
 
 impl Inner {
     /// Writes something without mixing it with the bar.
-    fn above(&self, write: impl FnOnce()) {
+    fn above<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.view {
             View::Bar(bar) => bar.suspend(write),
             _ => write(),

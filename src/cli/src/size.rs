@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn refuses_the_rest() {
-        for text in ["", "x", "-1", "1.", ".5", "1.2.3", "64 kibi", "16777216T", "99999999999999999999", "٣"] {
+        for text in ["", "x", "-1", "1.", ".5", "1.2.3", "64 kibi", "16777216T", "99999999999999999999", "٣"]
+        {
             assert!(text.parse::<Size>().is_err(), "{text}");
         }
     }

@@ -27,7 +27,8 @@ impl SnapshotPath {
             None => (bytes, None),
         };
         let snapshot = std::str::from_utf8(snapshot).ok().filter(|id| is_id(id));
-        let snapshot = snapshot.ok_or("write `latest` or the first digits of a snapshot's id, then perhaps `:PATH`")?;
+        let snapshot =
+            snapshot.ok_or("write `latest` or the first digits of a snapshot's id, then perhaps `:PATH`")?;
         let path = path.filter(|path| !path.is_empty()).map(<[u8]>::to_vec);
         Ok(Self { snapshot: snapshot.to_owned(), path })
     }

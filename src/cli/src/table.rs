@@ -28,12 +28,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The lines, the heading first.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {

@@ -1,13 +1,15 @@
 //! The writer's protocol. Its steps are those of the model: put packs, put lists, root and index, put the manifest (the
 //! intent), list tombs, then packs, put the seal, list revocations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use fardel_format::ids::Nonce;
 use fardel_format::manifest::{self, ListRef, Manifest, RootRef, VERSION};
 use fardel_format::names::{Name, Numbered};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
 use fardel_format::{ObjectHash, WriterId, age_file::Recipients, zjson};
+use fardel_store::ErrorKind;
 
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, key_of};
@@ -18,6 +20,8 @@ use crate::{Error, Result};
 
 /// Lists above this number are merged into one.
 const MAX_LISTS: usize = 8;
+/// Names that are tried for one list.
+const LIST_NAMES: u32 = 3;
 
 /// A snapshot of which everything is stored but the seal: it does not exist yet.
 pub struct Unpublished<'a> {
@@ -147,7 +151,7 @@ fn put_lists(
     base: Option<&Manifest>,
     closure: &[PackEntry],
 ) -> Result<Vec<ListRef>> {
-    let mut rest: std::collections::BTreeSet<PackEntry> = closure.iter().copied().collect();
+    let mut rest: BTreeSet<PackEntry> = closure.iter().copied().collect();
     let mut lists = Vec::new();
     let old = base.map(|manifest| &manifest.lists[..]).unwrap_or_default();
     for list in old.iter().filter(|_| old.len() < MAX_LISTS) {
@@ -171,18 +175,32 @@ fn put_lists(
         }
     }
     if !rest.is_empty() {
-        let mut packs: Vec<_> = rest.into_iter().collect();
-        let bytes = pack_list::to_bytes(&mut packs).map_err(|e| Error::object("a list of packs", e))?;
-        let (hash, size) = (ObjectHash::of(&bytes), bytes.len() as u64);
-        put(repo.store(), &Name::List(hash), catalog.lists.len(), bytes)?;
-        lists.push(ListRef {
-            hash,
-            size,
-            count: packs.len() as u64,
-            packs: Bitmap::all(packs.len()).to_text(),
-        });
+        lists.push(put_list(repo, catalog, &rest)?);
     }
     Ok(lists)
+}
+
+/// Stores one list of these packs. A bad store may have torn an earlier writing of the very same list, whose name is taken
+/// for ever then: a line that the bitmap does not mark gives the next attempt another name.
+fn put_list(repo: &Repository, catalog: &Catalog, wanted: &BTreeSet<PackEntry>) -> Result<ListRef> {
+    let mut packs: Vec<_> = wanted.iter().copied().collect();
+    for attempt in 1.. {
+        let bytes = pack_list::to_bytes(&mut packs).map_err(|e| Error::object("a list of packs", e))?;
+        let (hash, size) = (ObjectHash::of(&bytes), bytes.len() as u64);
+        match put(repo.store(), &Name::List(hash), catalog.lists.len(), bytes) {
+            Err(Error::Store(error)) if error.kind == ErrorKind::Exists && attempt < LIST_NAMES => {
+                packs.push(PackEntry { hash: ObjectHash::of(&Nonce::random().0), size: 0 });
+            }
+            Err(error) => return Err(error),
+            Ok(()) => {
+                let mut bitmap = Bitmap::none(packs.len());
+                let marked = packs.iter().enumerate().filter(|(_, pack)| wanted.contains(pack));
+                marked.for_each(|(i, _)| bitmap.set(i));
+                return Ok(ListRef { hash, size, count: packs.len() as u64, packs: bitmap.to_text() });
+            }
+        }
+    }
+    unreachable!("the last attempt returns")
 }
 
 /// The packs of a snapshot, if a new one may rest on all of them.

@@ -1,4 +1,6 @@
 //! Makes a repository. The card is stored last: before it there is no repository, after it nothing is lacking.
+//!
+//! A bad store can leave half of a card under its name. Where nothing else lies that a repository could have, it is removed.
 
 use fardel_format::age_file::{self, Recipients};
 use fardel_format::card::{self, Card};
@@ -11,7 +13,7 @@ use fardel_store::{Body, ErrorKind, Key};
 use zeroize::Zeroizing;
 
 use crate::bridge::Blocking;
-use crate::catalog::key_of;
+use crate::catalog::{Catalog, key_of};
 use crate::keyring;
 use crate::{Error, Result};
 
@@ -46,6 +48,7 @@ pub struct Prepared {
 /// [`Error::Exists`] when there is one already.
 pub fn prepare(store: Blocking, display: &str, options: &InitOptions) -> Result<Prepared> {
     match store.get(&Key::new(CARD)?) {
+        Ok(bytes) if is_cut_off(&bytes) && holds_no_data(&store)? => store.delete(&Key::new(CARD)?)?,
         Ok(_) => return Err(Error::Exists(display.into())),
         Err(error) if error.kind == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
@@ -109,6 +112,18 @@ impl Prepared {
     }
 }
 
+/// Whether these are the first bytes of a card, and not all of them.
+fn is_cut_off(card: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(card).is_err_and(|error| error.is_eof())
+}
+
+/// Whether there is nothing but what an `init` stores before the card.
+fn holds_no_data(store: &Blocking) -> Result<bool> {
+    let catalog = Catalog::load(store)?;
+    let of_init = |name: &Name| matches!(name, Name::Card | Name::Keys(_) | Name::Signers(_) | Name::SignersSig(_));
+    Ok(catalog.objects().all(|(name, _)| of_init(&name)))
+}
+
 /// Stores a file of `keys/`; returns its hash.
 ///
 /// # Errors
@@ -129,7 +144,7 @@ pub(crate) fn put_record(
     root: &SigningKey,
     seq: u32,
     signers: Vec<Signer>,
-    removed_signers: Vec<fardel_format::WriterId>,
+    removed_signers: Vec<signers::Removed>,
     retired_keys: Vec<ObjectHash>,
 ) -> Result<()> {
     let created = crate::time::now();

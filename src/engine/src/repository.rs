@@ -8,7 +8,7 @@ use fardel_format::chunker::Chunker;
 use fardel_format::keys::ChunkKeys;
 use fardel_format::names::{CARD, Numbered};
 use fardel_format::signers::{Record, Registry};
-use fardel_format::{RepositoryId, WriterId};
+use fardel_format::{ObjectHash, RepositoryId, WriterId};
 use fardel_store::{ErrorKind, Key, Store};
 
 use crate::bridge::Blocking;
@@ -161,7 +161,8 @@ impl Repository {
         })
     }
 
-    /// Who may do what: every record that the root key signed. A record that does not verify is a problem, never a rule.
+    /// Who may do what: every record that the root key signed. A record that does not verify is a problem, never a rule;
+    /// one of another repository is neither: an `init` that was cut off leaves such a record behind.
     ///
     /// # Errors
     /// When the store fails.
@@ -172,6 +173,7 @@ impl Repository {
             let (bytes, signature) = (self.small(stored)?, self.small_text(signature)?);
             match Record::from_bytes(&bytes, &signature, &self.id, name, &self.card.root_public_key) {
                 Ok(record) => records.push((*name, record)),
+                Err(_) if ObjectHash::of(&bytes) == name.hash && is_foreign(&bytes, &self.id) => {}
                 Err(error) => problems.push(Problem { object: stored.key.clone(), error }),
             }
         }
@@ -201,6 +203,15 @@ impl Repository {
     fn seq_file(&self, writer: &WriterId) -> PathBuf {
         self.cache.join(format!("seq-{writer}"))
     }
+}
+
+/// Whether a signed document says itself that it belongs to another repository.
+fn is_foreign(document: &[u8], repository: &RepositoryId) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Belongs {
+        repository: RepositoryId,
+    }
+    serde_json::from_slice::<Belongs>(document).is_ok_and(|belongs| belongs.repository != *repository)
 }
 
 /// An object that is not what it must be; others do not depend on it.

@@ -179,9 +179,9 @@ fn verify(
     manifest: &[u8],
     seal: &str,
 ) -> Result<Sealed, FormatError> {
-    let unknown = || FormatError::Forged { what: "a seal", why: format!("{writer} is no known signer") };
-    // A signer that was removed later sealed its older snapshots rightfully: they stay readable.
-    let signer = registry.get_even_removed(&writer).ok_or_else(unknown)?;
+    let unknown = || FormatError::Forged { what: "a seal", why: format!("{writer} is no signer, or was removed before") };
+    // A signer that was removed later sealed its older snapshots rightfully.
+    let signer = registry.honours(&writer, name.seq).ok_or_else(unknown)?;
     if !signer.roles.contains(&Role::Write) && !signer.roles.contains(&Role::Maintain) {
         return Err(FormatError::Forged { what: "a seal", why: format!("{} may not write", signer.name) });
     }

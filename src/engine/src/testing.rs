@@ -4,14 +4,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fardel_format::age_file::Identities;
+use fardel_format::age_file::{Identities, Recipients};
+use fardel_format::frame::{Compressor, Plain};
 use fardel_format::ids::Nonce;
 use fardel_format::keys::HostKey;
-use fardel_format::pack::PackKind;
+use fardel_format::names::{FanOut, Name};
+use fardel_format::pack::{PackKind, PackWriter};
 use fardel_format::root::{self, Root, Source, Totals};
 use fardel_format::rope::{Layout, RopeBuilder};
 use fardel_format::tree::{Node, NodeKind};
-use fardel_format::{RepositoryId, SnapshotId};
+use fardel_format::{ChunkId, RepositoryId, SnapshotId};
 use fardel_store::{MemoryStore, Store};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -169,6 +171,17 @@ impl Fixture {
             Outcome::Published(sealed) => sealed.id(),
             Outcome::Lost(_) | Outcome::Revoked => panic!("nobody took anything away"),
         }
+    }
+
+    /// Stores a pack of data that holds these bytes under these ids, whether they are the right ones or not.
+    pub fn plant_pack(&self, chunks: &[(ChunkId, &[u8])]) {
+        let mut plain = Plain::new();
+        chunks.iter().for_each(|(id, bytes)| plain.push(*id, bytes).unwrap());
+        let epoch = Recipients::x25519(&self.host.epoch).unwrap();
+        let mut pack = PackWriter::create(Vec::new(), PackKind::Data, &epoch).unwrap();
+        pack.add(plain.compress(&mut Compressor::new(3).unwrap()).unwrap()).unwrap();
+        let finished = pack.finish().unwrap();
+        self.store.insert_raw(&Name::Pack(finished.hash, None).key(FanOut::FLAT), finished.out);
     }
 
     /// Takes away every object whose name begins so; returns how many.

@@ -35,6 +35,15 @@ pub struct Signer {
     pub roles: Vec<Role>,
 }
 
+/// A signer that is removed, and the last of its snapshots that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Removed {
+    /// Who.
+    pub writer: WriterId,
+    /// Its manifests up to this number stay; whatever it seals under a larger one counts for nothing.
+    pub last_seq: u32,
+}
+
 /// One record of the registry: what it adds and what it takes away.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -48,8 +57,8 @@ pub struct Record {
     pub created: String,
     /// Signers that are new or have other roles now.
     pub signers: Vec<Signer>,
-    /// Signers whose snapshots from now on nobody honours.
-    pub removed_signers: Vec<WriterId>,
+    /// Signers that may do nothing from now on.
+    pub removed_signers: Vec<Removed>,
     /// Key files that are retired: no client uses them any more.
     pub retired_keys: Vec<ObjectHash>,
 }
@@ -104,7 +113,7 @@ pub fn sign(bytes: &[u8], repository: &RepositoryId, name: &Numbered, root: &Sig
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     signers: BTreeMap<WriterId, Signer>,
-    removed: BTreeMap<WriterId, Signer>,
+    removed: BTreeMap<WriterId, (Signer, u32)>,
     retired_keys: Vec<ObjectHash>,
     last_seq: u32,
 }
@@ -126,9 +135,11 @@ impl Registry {
                 registry.signers.insert(id, signer.clone());
             }
             for (_, record) in same_number {
-                for id in &record.removed_signers {
-                    if let Some(signer) = registry.signers.remove(id) {
-                        registry.removed.insert(*id, signer);
+                for Removed { writer, last_seq } in &record.removed_signers {
+                    if let Some(signer) = registry.signers.remove(writer) {
+                        registry.removed.insert(*writer, (signer, *last_seq));
+                    } else if let Some((_, last)) = registry.removed.get_mut(writer) {
+                        *last = (*last).min(*last_seq);
                     }
                 }
                 registry.retired_keys.extend(&record.retired_keys);
@@ -146,7 +157,16 @@ impl Registry {
     /// The signer of this name even when it was removed: what it sealed before stays readable.
     #[must_use]
     pub fn get_even_removed(&self, writer: &WriterId) -> Option<&Signer> {
-        self.signers.get(writer).or_else(|| self.removed.get(writer))
+        self.signers.get(writer).or_else(|| self.removed.get(writer).map(|(signer, _)| signer))
+    }
+
+    /// The signer whose manifest of this number counts: one that is not removed, or was not when it wrote that number.
+    ///
+    /// A removed signer can still seal a second manifest under an old number; that is a fork, and `check` tells of it.
+    #[must_use]
+    pub fn honours(&self, writer: &WriterId, seq: u32) -> Option<&Signer> {
+        let removed = || self.removed.get(writer).filter(|(_, last_seq)| seq <= *last_seq).map(|(signer, _)| signer);
+        self.signers.get(writer).or_else(removed)
     }
 
     /// Whether this signer may do that now.

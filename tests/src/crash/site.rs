@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, Timespec, Timestamps, XattrFlags};
@@ -53,6 +54,7 @@ pub struct Version {
 pub struct View {
     folder: PathBuf,
     site: PathBuf,
+    shown: Mutex<Option<usize>>,
 }
 
 impl Site {
@@ -117,7 +119,18 @@ impl Site {
     pub fn view(&self, name: &str) -> io::Result<View> {
         let folder = self.folder.path().join(format!("view-{name}"));
         fs::create_dir_all(&folder)?;
-        Ok(View { folder, site: self.folder.path().to_owned() })
+        Ok(View { folder, site: self.folder.path().to_owned(), shown: Mutex::new(None) })
+    }
+
+    /// The path in a model of what is at `path` in a snapshot, through whichever view it was saved.
+    #[must_use]
+    pub fn name_in_model(&self, path: &[u8]) -> Vec<u8> {
+        let views = [self.folder.path().as_os_str().as_bytes(), b"/view-"].concat();
+        let below = path.strip_prefix(&views[..]).and_then(|rest| {
+            let end = rest.windows(5).position(|part| part == b"/now/")?;
+            Some(&rest[end + 5..])
+        });
+        below.or(path.strip_prefix(b"/")).unwrap_or(path).to_vec()
     }
 }
 
@@ -126,10 +139,19 @@ impl View {
     ///
     /// # Errors
     /// When the link cannot be made.
+    ///
+    /// # Panics
+    /// Never.
     pub fn show(&self, version: usize) -> io::Result<()> {
+        let mut shown = self.shown.lock().expect("nobody panics while linking");
+        if *shown == Some(version) {
+            return Ok(());
+        }
         let next = self.folder.join("next");
         symlink(self.site.join(format!("v{version}")), &next)?;
-        Ok(rustix::fs::renameat(CWD, &next, CWD, self.folder.join("now"))?)
+        rustix::fs::renameat(CWD, &next, CWD, self.folder.join("now"))?;
+        *shown = Some(version);
+        Ok(())
     }
 
     /// The folder.
@@ -144,12 +166,6 @@ impl View {
         self.folder.join("now/disk.img")
     }
 
-    /// The path in a model of what is at `path` in a snapshot.
-    #[must_use]
-    pub fn name_in_model(&self, path: &[u8]) -> Vec<u8> {
-        let now = [self.folder.as_os_str().as_bytes(), b"/now/"].concat();
-        path.strip_prefix(&now[..]).or(path.strip_prefix(b"/")).unwrap_or(path).to_vec()
-    }
 }
 
 /// Makes a version. Files that `before` has too are links to them, unless chance changes them.
@@ -202,9 +218,11 @@ fn content(chance: &mut Chance, len: usize) -> Vec<u8> {
 
 fn file(path: &Path, bytes: &[u8], chance: &mut Chance) -> io::Result<()> {
     fs::write(path, bytes)?;
-    let mode = *chance.pick(&[0o644, 0o600, 0o400, 0o755, 0o4711, 0o000]);
+    let is_root = rustix::process::geteuid().is_root();
+    // Only root can read a file that nobody may read.
+    let mode = *chance.pick(&[0o644, 0o600, 0o400, 0o755, 0o4711, if is_root { 0 } else { 0o440 }]);
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    if rustix::process::geteuid().is_root() {
+    if is_root {
         let (user, group) = (chance.below(3) as u32 * 1000, chance.below(3) as u32 * 1000);
         std::os::unix::fs::chown(path, Some(user), Some(group))?;
         fs::set_permissions(path, fs::Permissions::from_mode(mode))?;

@@ -14,7 +14,7 @@ use fardel_format::pack::{Finished, PackKind, PackWriter, Toc};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::{Root, Source, Totals};
 use fardel_format::rope::{Layout, Rope, RopeBuilder};
-use fardel_format::signers::{Record, Role, Signer};
+use fardel_format::signers::{Record, Removed, Role, Signer};
 use fardel_format::tomb::{Condemned, Takes, Tomb};
 use fardel_format::tree::{Node, NodeKind, Xattr};
 use fardel_format::{ChunkId, ObjectHash, SnapshotId, WriterId, segment, zjson};
@@ -22,9 +22,12 @@ use fardel_tests::fuzz::{IDENTITY, REPOSITORY, SEALED, SEQ, numbered, recipients
 
 const CREATED: &str = "2026-11-23T14:00:00Z";
 
+/// Samples of one decoder: names and bytes.
+type Samples = Vec<(&'static str, Vec<u8>)>;
+
 /// Every sample: its decoder, its name, its bytes.
 pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
-    let groups: [(&'static str, Vec<(&str, Vec<u8>)>); 18] = [
+    let groups: [(&'static str, Samples); 18] = [
         ("age", ages()),
         ("bitmap", bitmaps()),
         ("card", cards()),
@@ -70,7 +73,7 @@ fn hash(n: u64) -> ObjectHash {
     ObjectHash(id(n).0)
 }
 
-fn ages() -> Vec<(&'static str, Vec<u8>)> {
+fn ages() -> Samples {
     let mut two = Recipients::x25519(&age_file::generate_identity().1).unwrap();
     two.push_x25519(&age_file::recipient_of(IDENTITY).unwrap()).unwrap();
     let one_segment = age_file::encrypt(&bytes("age", 300), &recipients()).unwrap();
@@ -84,7 +87,7 @@ fn ages() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn bitmaps() -> Vec<(&'static str, Vec<u8>)> {
+fn bitmaps() -> Samples {
     let with_len = |len: u8, text: &str| [&[len][..], text.as_bytes()].concat();
     vec![
         ("all-of-20", with_len(20, &Bitmap::all(20).to_text())),
@@ -94,7 +97,7 @@ fn bitmaps() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn cards() -> Vec<(&'static str, Vec<u8>)> {
+fn cards() -> Samples {
     let card = Card::new(signing_key().public().clone());
     let small = Card { volume_chunk_size: 16 << 10, ..card.clone() };
     vec![
@@ -112,7 +115,7 @@ fn plain_frame(chunks: &[usize]) -> Plain {
     plain
 }
 
-fn frames() -> Vec<(&'static str, Vec<u8>)> {
+fn frames() -> Samples {
     let with_len = |len: u32, stored: &[u8]| [&len.to_le_bytes()[..], stored].concat();
     let frame = plain_frame(&[10, 700, 0]).compress(&mut Compressor::new(3).unwrap()).unwrap();
     let zeros = zstd::bulk::compress(&vec![0; 4096], 3).unwrap();
@@ -132,7 +135,7 @@ fn chunk_keys() -> ChunkKeys {
     ChunkKeys::generate()
 }
 
-fn key_texts() -> Vec<(&'static str, Vec<u8>)> {
+fn key_texts() -> Samples {
     let (identity, recipient) = age_file::generate_identity();
     let reader =
         ReaderKeys { repository: REPOSITORY, identities: vec![identity.clone()], chunk_keys: chunk_keys() };
@@ -155,7 +158,7 @@ fn key_texts() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn manifests() -> Vec<(&'static str, Vec<u8>)> {
+fn manifests() -> Samples {
     let manifest = Manifest {
         fardel: 1,
         repository: REPOSITORY,
@@ -185,7 +188,7 @@ fn manifests() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn names() -> Vec<(&'static str, Vec<u8>)> {
+fn names() -> Samples {
     let (n, writer) = (numbered(b"x"), WriterId([1; 8]));
     let deep = FanOut::for_count(5_000_000);
     let mut all = vec![
@@ -204,7 +207,7 @@ fn names() -> Vec<(&'static str, Vec<u8>)> {
     all.into_iter().map(|(name, key)| (name, key.into_bytes())).collect()
 }
 
-fn pack_lists() -> Vec<(&'static str, Vec<u8>)> {
+fn pack_lists() -> Samples {
     let list = |n: u64| {
         pack_list::to_bytes(&mut (0..n).map(|i| PackEntry { hash: hash(i), size: i << 20 }).collect())
             .unwrap()
@@ -240,7 +243,7 @@ fn ropes() -> [Rope; 3] {
     })
 }
 
-fn roots() -> Vec<(&'static str, Vec<u8>)> {
+fn roots() -> Samples {
     let [volume, file, listing] = ropes();
     let mut dir = node(b"home", NodeKind::Dir);
     dir.entries = Some(listing);
@@ -277,7 +280,7 @@ fn roots() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn rope_leaves() -> Vec<(&'static str, Vec<u8>)> {
+fn rope_leaves() -> Samples {
     let lines =
         |text: &dyn Fn(u64) -> String, n| (0..n).map(|i| text(i) + "\n").collect::<String>().into_bytes();
     vec![
@@ -295,7 +298,7 @@ fn rope_leaves() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn seals() -> Vec<(&'static str, Vec<u8>)> {
+fn seals() -> Samples {
     let good = manifest::seal(SEALED, &REPOSITORY, &numbered(SEALED), signing_key()).unwrap();
     let lines: Vec<&str> = good.lines().collect();
     // The parser of the `minisign` crate panicked on these.
@@ -324,7 +327,7 @@ fn some_segment(chunks: &[usize]) -> Vec<u8> {
     segment::build([(finished.hash, finished.size, &finished.toc)])
 }
 
-fn segments() -> Vec<(&'static str, Vec<u8>)> {
+fn segments() -> Samples {
     let some = some_segment(&[5, 6, 7, 8, 9]);
     let frame = segment::HEAD + segment::PACK_ENTRY;
     let mut overflow = some.clone();
@@ -341,7 +344,7 @@ fn segments() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn signed_segments() -> Vec<(&'static str, Vec<u8>)> {
+fn signed_segments() -> Samples {
     let sign = |segment: &[u8]| segment::sign(segment, &REPOSITORY, signing_key()).unwrap();
     let elsewhere = segment::sign(b"", &fardel_format::RepositoryId([0; 32]), signing_key()).unwrap();
     vec![
@@ -352,7 +355,7 @@ fn signed_segments() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn records() -> Vec<(&'static str, Vec<u8>)> {
+fn records() -> Samples {
     let roles = vec![Role::Write, Role::ForgetOwn, Role::Maintain, Role::Acknowledge];
     let signer = Signer { public_key: signing_key().public().clone(), name: "laptop".into(), roles };
     let record = Record {
@@ -361,14 +364,14 @@ fn records() -> Vec<(&'static str, Vec<u8>)> {
         seq: SEQ,
         created: CREATED.into(),
         signers: vec![signer],
-        removed_signers: vec![WriterId([9; 8])],
+        removed_signers: vec![Removed { writer: WriterId([9; 8]), last_seq: 3 }],
         retired_keys: vec![hash(1)],
     };
     let empty = Record { signers: vec![], removed_signers: vec![], retired_keys: vec![], ..record.clone() };
     vec![("full", record.to_bytes()), ("empty", empty.to_bytes()), ("newer", b"{\"fardel\":2}".to_vec())]
 }
 
-fn tombs() -> Vec<(&'static str, Vec<u8>)> {
+fn tombs() -> Samples {
     let tomb = |takes| {
         let writer = signing_key().public().clone();
         Tomb { fardel: 1, repository: REPOSITORY, writer, seq: SEQ, created: CREATED.into(), takes }
@@ -393,7 +396,7 @@ fn tail(toc: &[u8]) -> Vec<u8> {
     [toc, &head, blake3::hash(toc).as_bytes()].concat()
 }
 
-fn tables() -> Vec<(&'static str, Vec<u8>)> {
+fn tables() -> Samples {
     let toc = pack(&[5, 6, 7, 8, 9]).1.toc.to_bytes();
     let counts = |frames: u32, chunks: u32| {
         [&b"FTOC\x01\0\0\0"[..], &frames.to_le_bytes(), &chunks.to_le_bytes(), &[0; 20]].concat()
@@ -407,7 +410,7 @@ fn tables() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn tree_leaves() -> Vec<(&'static str, Vec<u8>)> {
+fn tree_leaves() -> Samples {
     let [volume, file, listing] = ropes();
     let mut nodes: Vec<Node> = [NodeKind::File, NodeKind::Dir, NodeKind::Symlink, NodeKind::Volume]
         .iter()
@@ -429,7 +432,7 @@ fn tree_leaves() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-fn documents() -> Vec<(&'static str, Vec<u8>)> {
+fn documents() -> Samples {
     let bomb = zstd::bulk::compress(&vec![0; (64 << 20) + 1], 19).unwrap();
     vec![
         ("sealed", zjson::seal(b"{\"fardel\":1}\n", &recipients()).unwrap()),

@@ -10,6 +10,7 @@ use fardel_engine::backup::{BackupOptions, BackupReport, SourceSpec, backup};
 use fardel_engine::catalog::Catalog;
 use fardel_engine::keyring::Material;
 use fardel_engine::packs::PackerOptions;
+use fardel_source::Excludes;
 use serde::Serialize;
 
 use crate::app::App;
@@ -65,6 +66,7 @@ struct Entry<'a> {
 /// When nothing can be saved; what could not be read is in the exit code instead.
 pub fn run(app: &App, args: BackupArgs) -> Result<Exit> {
     let jobs = jobs(app, &args)?;
+    jobs.iter().try_for_each(check_patterns)?;
     let location = app.config.location()?;
     let opened = open_or_make(app, &args, location)?;
     open::make_cache(&app.config.cache)?;
@@ -118,14 +120,32 @@ fn jobs(app: &App, args: &BackupArgs) -> Result<Vec<Job>> {
         return Ok(vec![given]);
     }
     if app.config.jobs.is_empty() {
-        return Err(Failure::usage("there is nothing to back up", "name folders or disk images, or write `jobs:` into fardel.yaml"));
+        return Err(Failure::usage(
+            "there is nothing to back up",
+            "name folders or disk images, or write `jobs:` into fardel.yaml",
+        ));
     }
     if let Some(name) = args.jobs.iter().find(|name| app.config.jobs.iter().all(|job| job.name != **name)) {
         let names: Vec<&str> = app.config.jobs.iter().map(|job| &*job.name).collect();
-        return Err(Failure::usage(format!("there is no job {name}"), format!("the configuration has {}", names.join(", "))));
+        return Err(Failure::usage(
+            format!("there is no job {name}"),
+            format!("the configuration has {}", names.join(", ")),
+        ));
     }
     let wanted = |job: &&Job| args.jobs.is_empty() || args.jobs.contains(&job.name);
     Ok(app.config.jobs.iter().filter(wanted).map(|job| job.clone().with(&given)).collect())
+}
+
+/// A pattern that means nothing is a mistake of the user's, and to be told before anything is saved.
+fn check_patterns(job: &Job) -> Result<()> {
+    let all = || {
+        let mut patterns = Excludes::builder("/");
+        job.excludes.iter().try_for_each(|line| patterns.add_line(line).map(drop))?;
+        job.exclude_files.iter().try_for_each(|file| patterns.add_file(file).map(drop))?;
+        patterns.build()
+    };
+    let mistake = |error| Failure::usage(error, "a pattern has the form of a line of .gitignore");
+    all().map(drop).map_err(mistake)
 }
 
 fn open_or_make(app: &App, args: &BackupArgs, location: Location) -> Result<Opened> {
@@ -141,7 +161,8 @@ fn open_or_make(app: &App, args: &BackupArgs, location: Location) -> Result<Open
         return Err(Failure::usage("a dry run makes no repository", "leave out --init or --dry-run"));
     }
     let host = args.host.clone().unwrap_or_else(init::host_name);
-    let new = New { args: &args.new, host, chunk_size: app.config.chunk_size, discreet: !app.out.is_terminal() };
+    let new =
+        New { args: &args.new, host, chunk_size: app.config.chunk_size, discreet: !app.out.is_terminal() };
     let created = init::create(app, &location, &store, &new)?;
     app.out.json("init", &created.summary(&location))?;
     app.out.say("")?;
@@ -153,7 +174,10 @@ fn may_write(opened: Opened) -> Result<Opened> {
     if opened.repo.keys().host.is_some() {
         return Ok(opened);
     }
-    let message = format!("{}: this key can read, but not sign: a backup needs this machine's own key file", opened.location);
+    let message = format!(
+        "{}: this key can read, but not sign: a backup needs this machine's own key file",
+        opened.location
+    );
     Err(Failure::key(message, "make one with `fardel key add --host NAME` and the recovery key"))
 }
 
@@ -162,7 +186,10 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
     let options = BackupOptions {
         sources: sources(&job.sources, args.stdin_name.as_deref()),
         host: args.host.clone().unwrap_or_else(init::host_name),
-        user: std::env::var("USER").or_else(|_| std::env::var("LOGNAME")).ok().filter(|user| !user.is_empty()),
+        user: std::env::var("USER")
+            .or_else(|_| std::env::var("LOGNAME"))
+            .ok()
+            .filter(|user| !user.is_empty()),
         tags: job.tags,
         excludes: job.excludes,
         exclude_files: job.exclude_files,
@@ -184,13 +211,18 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
     let saved = backup(&opened.repo, catalog, &options, &progress);
     drop(progress);
     saved.map_err(|error| match error {
-        EngineError::Invalid(why) => Failure::new(Exit::Failed, human::shown(why.as_bytes()), "look whether the sources are right, mounted and readable"),
+        EngineError::Invalid(why) => Failure::new(
+            Exit::Failed,
+            human::shown(why.as_bytes()),
+            "look whether the sources are right, mounted and readable",
+        ),
         error => error.into(),
     })
 }
 
 fn sources(paths: &[PathBuf], stdin_name: Option<&str>) -> Vec<SourceSpec> {
-    let stream = |name: &str| SourceSpec::Stdin { name: name.to_owned(), reader: Mutex::new(Box::new(stdin())) };
+    let stream =
+        |name: &str| SourceSpec::Stdin { name: name.to_owned(), reader: Mutex::new(Box::new(stdin())) };
     let dash = paths.iter().any(|path| path == Path::new("-"));
     let files = paths.iter().filter(|path| *path != Path::new("-")).cloned().map(SourceSpec::Path);
     let streams = (dash || stdin_name.is_some()).then(|| stream(stdin_name.unwrap_or(STDIN)));
@@ -282,23 +314,41 @@ fn tell(app: &App, location: &Location, one: &Summary, report: &BackupReport) ->
     match (&short, one.dry_run, one.partial) {
         (_, true, _) => out.say(format!("Dry run{job}: nothing was saved ({time})."))?,
         (Some(id), _, false) => out.say(format!("Snapshot {}{job} is saved ({time}).", out.bold(id)))?,
-        (Some(id), _, true) => out.say(format!("Interrupted{job}: what was finished is kept as partial snapshot {id} ({time})."))?,
-        (None, ..) => out.say(format!("Interrupted{job}: finished packs are kept, and found again ({time})."))?,
+        (Some(id), _, true) => out
+            .say(format!("Interrupted{job}: what was finished is kept as partial snapshot {id} ({time})."))?,
+        (None, ..) => {
+            out.say(format!("Interrupted{job}: finished packs are kept, and found again ({time})."))?
+        }
     }
-    let files = format!("{} new, {} changed, {} unmodified", human::thousands(one.files_new), human::thousands(one.files_changed), human::thousands(one.files_unmodified));
+    let files = format!(
+        "{} new, {} changed, {} unmodified",
+        human::thousands(one.files_new),
+        human::thousands(one.files_changed),
+        human::thousands(one.files_unmodified)
+    );
     out.say(format!("  files   {files}; {}", count(one.dirs, "folder", "folders")))?;
-    let stored = format!("stored as {} in {}", bytes(one.bytes_stored), count(one.packs_written, "pack", "packs"));
+    let stored =
+        format!("stored as {} in {}", bytes(one.bytes_stored), count(one.packs_written, "pack", "packs"));
     let stored = if one.dry_run { String::new() } else { format!("; {stored}") };
     out.say(format!("  read    {}; {} of it new{stored}", bytes(one.bytes_read), bytes(one.bytes_added)))?;
     if one.inconsistent > 0 {
-        out.say(format!("  note    {} while being read, marked inconsistent", count(one.inconsistent, "file changed", "files changed")))?;
+        out.say(format!(
+            "  note    {} while being read, marked inconsistent",
+            count(one.inconsistent, "file changed", "files changed")
+        ))?;
     }
     if one.unreadable > 0 {
-        out.warning(&format!("{} could not be read, and what they hold is not in this snapshot", count(one.unreadable, "entry", "entries")));
+        out.warning(&format!(
+            "{} could not be read, and what they hold is not in this snapshot",
+            count(one.unreadable, "entry", "entries")
+        ));
     }
     match &short {
         Some(_) if one.partial => out.say("Run the same command again to go on from there."),
-        Some(id) => out.say(format!("Get it back:  {}", app.command(&format!("restore {id} --target FOLDER"), location))),
+        Some(id) => out.say(format!(
+            "Get it back:  {}",
+            app.command(&format!("restore {id} --target FOLDER"), location)
+        )),
         None if one.partial => out.say("Run the same command again to go on from there."),
         None => Ok(()),
     }

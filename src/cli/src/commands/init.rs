@@ -67,7 +67,12 @@ pub fn run(app: &App, args: &InitArgs) -> Result<Exit> {
     let location = app.config.location()?;
     let folder = match (&location, args.copier) {
         (Location::Folder(folder), Some(Copier::Syncthing)) => Some(folder.clone()),
-        (_, Some(_)) => return Err(Failure::usage("--for is for a repository in a folder", "leave it out, or name a folder")),
+        (_, Some(_)) => {
+            return Err(Failure::usage(
+                "--for is for a repository in a folder",
+                "leave it out, or name a folder",
+            ));
+        }
         (_, None) => None,
     };
     let store = open::store(&location)?;
@@ -157,7 +162,13 @@ fn save_recovery(new: &New<'_>, prepared: &Prepared, key_file: Option<&Path>) ->
 }
 
 /// Shown before the card is stored: whoever is interrupted now has a key to nothing, and not the reverse.
-fn tell(app: &App, location: &Location, prepared: &Prepared, key_file: Option<&Path>, recovery: Option<&Path>) -> Result<()> {
+fn tell(
+    app: &App,
+    location: &Location,
+    prepared: &Prepared,
+    key_file: Option<&Path>,
+    recovery: Option<&Path>,
+) -> Result<()> {
     let out = &app.out;
     if out.is_quiet() && recovery.is_none() {
         let hint = "leave out --quiet, or name a file for it with --recovery-file";
@@ -200,12 +211,19 @@ fn prepare_for_syncthing(app: &App, folder: &Path) -> Result<()> {
     match OpenOptions::new().write(true).create_new(true).open(&path) {
         Ok(mut file) => {
             let written = file.write_all(STIGNORE.as_bytes()).and_then(|()| file.sync_all());
-            written.map_err(|e| Failure::io(&path, &e, "the repository itself is made; write this file by hand"))?;
+            written.map_err(|e| {
+                Failure::io(&path, &e, "the repository itself is made; write this file by hand")
+            })?;
         }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            app.out.warning(&format!("{}: it was there already; it should have the line /.fardel-staging", human::path(&path)));
+            app.out.warning(&format!(
+                "{}: it was there already; it should have the line /.fardel-staging",
+                human::path(&path)
+            ));
         }
-        Err(error) => return Err(Failure::io(&path, &error, "the repository itself is made; write this file by hand")),
+        Err(error) => {
+            return Err(Failure::io(&path, &error, "the repository itself is made; write this file by hand"));
+        }
     }
     for line in [
         "",

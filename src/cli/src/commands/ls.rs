@@ -60,7 +60,12 @@ pub fn run(app: &App, args: &LsArgs) -> Result<Exit> {
     let unreadable = listed?;
     tell_unreadable(app, &unreadable)?;
     let path = path_for_programs(&place.path).0;
-    out.summary(&Summary { snapshot_id: browser.id().to_string(), path, entries, unreadable: unreadable.count() })?;
+    out.summary(&Summary {
+        snapshot_id: browser.id().to_string(),
+        path,
+        entries,
+        unreadable: unreadable.count(),
+    })?;
     Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
@@ -75,7 +80,8 @@ pub fn tell_unreadable(app: &App, unreadable: &Unreadable) -> Result<(), Failure
             let path = path_for_programs(&not_read.path).0;
             app.out.json_item("unreadable", &NotReadLine { snapshot_id, path, message: &not_read.why })?;
         } else {
-            let snapshot = not_read.snapshot.map(|id| format!("snapshot {}: ", id.short())).unwrap_or_default();
+            let snapshot =
+                not_read.snapshot.map(|id| format!("snapshot {}: ", id.short())).unwrap_or_default();
             let why = human::shown(not_read.why.as_bytes());
             app.out.warning(&format!("{snapshot}{}: {why}", human::shown(&not_read.path)));
         }

@@ -22,12 +22,20 @@ pub fn run(out: &Output, args: &ManArgs) -> Result<Exit> {
         let hint = "name a folder that can be written";
         std::fs::create_dir_all(folder).map_err(|e| Failure::io(folder, &e, hint))?;
         write_all(&command, folder)?;
-        out.say(format!("the pages are in {}; man -M needs a folder man1 around them", crate::human::path(folder)))?;
+        out.say(format!(
+            "the pages are in {}; man -M needs a folder man1 around them",
+            crate::human::path(folder)
+        ))?;
         return Ok(Exit::Done);
     }
     let mut page = &command;
     for name in &args.page {
-        let unknown = || Failure::usage(format!("there is no command {}", name.display()), "`fardel help` lists the commands");
+        let unknown = || {
+            Failure::usage(
+                format!("there is no command {}", name.display()),
+                "`fardel help` lists the commands",
+            )
+        };
         page = page.find_subcommand(name).ok_or_else(unknown)?;
     }
     std::io::stdout().write_all(&render(page)).map_err(|e| Failure::stdout(&e))?;
@@ -44,6 +52,7 @@ fn render(command: &clap::Command) -> Vec<u8> {
 fn write_all(command: &clap::Command, folder: &Path) -> Result<()> {
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());
     let path = folder.join(format!("{name}.1"));
-    std::fs::write(&path, render(command)).map_err(|e| Failure::io(&path, &e, "name a folder that can be written"))?;
+    std::fs::write(&path, render(command))
+        .map_err(|e| Failure::io(&path, &e, "name a folder that can be written"))?;
     command.get_subcommands().try_for_each(|below| write_all(below, folder))
 }

@@ -17,6 +17,8 @@ use crate::progress::Progress;
 
 /// People are shown so many missing ranges of a file.
 const RANGES_SHOWN: usize = 5;
+/// And so many things that are not quite as they were.
+const WARNINGS_SHOWN: usize = 10;
 
 #[derive(Serialize)]
 struct Summary {
@@ -70,10 +72,13 @@ pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
         memory: app.config.memory,
     };
     let progress = Progress::begin(&app.out, if args.dry_run { "comparing" } else { "restoring" });
-    let restored = restore(&opened.repo, &opened.catalog, snapshot, args.what.path.as_deref(), &options, &progress);
+    let restored =
+        restore(&opened.repo, &opened.catalog, snapshot, args.what.path.as_deref(), &options, &progress);
     drop(progress);
     let report = restored.map_err(|error| match error {
-        EngineError::Interrupted => Failure::from(error).with_hint("whole files stay; run it again with --in-place to go on"),
+        EngineError::Interrupted => {
+            Failure::from(error).with_hint("whole files stay; run it again with --in-place to go on")
+        }
         error => error.into(),
     })?;
     let summary = Summary {
@@ -107,14 +112,27 @@ fn tell(app: &App, summary: &Summary, report: &RestoreReport, id: &str, begun: I
         true => out.say(format!("Dry run: {id} would be restored into {target} ({time})."))?,
         false => out.say(format!("Snapshot {} is restored into {target} ({time}).", out.bold(id)))?,
     }
-    let counts = [count(summary.files, "file", "files"), count(summary.dirs, "folder", "folders"), count(summary.others, "other", "others")];
+    let counts = [
+        count(summary.files, "file", "files"),
+        count(summary.dirs, "folder", "folders"),
+        count(summary.others, "other", "others"),
+    ];
     out.say(format!("  entries  {}", counts.join(", ")))?;
-    let unchanged = if summary.bytes_unchanged > 0 { format!("; {} were there already", bytes(summary.bytes_unchanged)) } else { String::new() };
+    let unchanged = if summary.bytes_unchanged > 0 {
+        format!("; {} were there already", bytes(summary.bytes_unchanged))
+    } else {
+        String::new()
+    };
     let verb = if summary.dry_run { "to write" } else { "written" };
     out.say(format!("  {verb}  {}{unchanged}", bytes(summary.bytes_written)))?;
     for damaged in &report.damaged {
         let partial = damaged.partial.as_ref().map(|path| path.display().to_string());
-        let line = DamagedLine { path: &damaged.path, partial: partial.clone(), missing: &damaged.missing, message: &damaged.why };
+        let line = DamagedLine {
+            path: &damaged.path,
+            partial: partial.clone(),
+            missing: &damaged.missing,
+            message: &damaged.why,
+        };
         out.json_item("damaged", &line)?;
         if !out.is_json() {
             out.warning(&describe(&damaged.path, partial.as_deref(), &damaged.missing, &damaged.why));
@@ -123,6 +141,7 @@ fn tell(app: &App, summary: &Summary, report: &RestoreReport, id: &str, begun: I
     for (path, message) in &report.failed {
         out.json_item("failed", &FailedLine { path, message })?;
     }
+    tell_warnings(app, report);
     if summary.damaged > 0 && !out.is_json() {
         let what = count(summary.damaged as u64, "entry is", "entries are");
         out.warning(&format!("{what} damaged and not whole; everything else is restored. `fardel check` says which objects to get from another copy"));
@@ -133,13 +152,34 @@ fn tell(app: &App, summary: &Summary, report: &RestoreReport, id: &str, begun: I
     Ok(())
 }
 
+/// What is restored and not quite as it was.
+fn tell_warnings(app: &App, report: &RestoreReport) {
+    // Whoever wants details was told while it ran.
+    let shown = match () {
+        () if app.out.is_json() => usize::MAX,
+        () if app.out.is_verbose() => 0,
+        () => WARNINGS_SHOWN,
+    };
+    for warning in report.warnings.iter().take(shown) {
+        app.out.warning(&human::shown(warning.as_bytes()));
+    }
+    let more = report.warnings.len().saturating_sub(shown) as u64;
+    if more > 0 && shown > 0 {
+        app.out.remark(&format!(
+            "  and {} (--verbose shows all)",
+            count(more, "more like it", "more like these")
+        ));
+    }
+}
+
 fn describe(path: &str, partial: Option<&str>, missing: &[(u64, u64)], why: &str) -> String {
     let shown = missing.iter().take(RANGES_SHOWN).map(|(start, len)| format!("{start}+{len}"));
     let mut ranges = shown.collect::<Vec<_>>().join(", ");
     if missing.len() > RANGES_SHOWN {
         ranges = format!("{ranges} and {} more", missing.len() - RANGES_SHOWN);
     }
-    let ranges = if ranges.is_empty() { String::new() } else { format!("; missing bytes (start+length): {ranges}") };
+    let ranges =
+        if ranges.is_empty() { String::new() } else { format!("; missing bytes (start+length): {ranges}") };
     let partial = partial.map(|partial| format!("; what there is: {partial}")).unwrap_or_default();
     human::shown(format!("{path}: {why}{ranges}{partial}").as_bytes())
 }
@@ -152,6 +192,9 @@ mod tests {
     fn names_what_is_missing() {
         let missing: Vec<_> = (0..7).map(|i| (i * 100, 10)).collect();
         let text = describe("/a", Some("/t/a.partial"), &missing, "lost");
-        assert_eq!(text, "/a: lost; missing bytes (start+length): 0+10, 100+10, 200+10, 300+10, 400+10 and 2 more; what there is: /t/a.partial");
+        assert_eq!(
+            text,
+            "/a: lost; missing bytes (start+length): 0+10, 100+10, 200+10, 300+10, 400+10 and 2 more; what there is: /t/a.partial"
+        );
     }
 }

@@ -7,7 +7,7 @@ use fardel_format::root::Root;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::args::{Selection, SnapshotsArgs};
+use crate::args::SnapshotsArgs;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::human;
@@ -55,7 +55,7 @@ pub fn run(app: &App, args: &SnapshotsArgs) -> Result<Exit> {
     let (mut lines, mut hidden) = (Vec::new(), 0);
     for (i, (sealed, root)) in snapshots.sealed.iter().zip(&roots).enumerate() {
         let line = line(&opened, &snapshots, sealed, root.as_ref());
-        if !selected(&args.select, &line) {
+        if !args.select.fits(&line.host, line.tags.as_deref().unwrap_or_default()) {
             continue;
         }
         if superfluous.contains(&i) && !args.all {
@@ -64,7 +64,7 @@ pub fn run(app: &App, args: &SnapshotsArgs) -> Result<Exit> {
         }
         lines.push(line);
     }
-    show(app, &lines, hidden, readable)?;
+    show(app, &lines, hidden, &opened)?;
     for line in &lines {
         app.out.json_item("snapshot", line)?;
     }
@@ -77,7 +77,9 @@ fn root(app: &App, opened: &Opened, sealed: &Sealed) -> Option<Root> {
         return None;
     }
     let root = opened.repo.root(&opened.catalog, sealed);
-    let complain = |error: &_| app.out.warning(&human::shown(format!("snapshot {}: {error}", sealed.id().short()).as_bytes()));
+    let complain = |error: &_| {
+        app.out.warning(&human::shown(format!("snapshot {}: {error}", sealed.id().short()).as_bytes()))
+    };
     root.inspect_err(complain).ok()
 }
 
@@ -100,11 +102,16 @@ fn line(opened: &Opened, snapshots: &Snapshots, sealed: &Sealed, root: Option<&R
     let whole = |packs: Vec<fardel_format::pack_list::PackEntry>| {
         packs.iter().all(|pack| opened.catalog.whole_pack(&pack.hash, pack.size).is_some())
     };
-    let path = |source: &fardel_format::root::Source| source.path_bytes().map(|path| human::shown(&path)).unwrap_or_default();
+    let path = |source: &fardel_format::root::Source| {
+        source.path_bytes().map(|path| human::shown(&path)).unwrap_or_default()
+    };
     Line {
         id: sealed.id().to_string(),
         time: root.map_or(&sealed.manifest.created, |root| &root.time).clone(),
-        host: root.map(|root| root.host.clone()).or(signer.map(|signer| signer.name.clone())).unwrap_or_default(),
+        host: root
+            .map(|root| root.host.clone())
+            .or(signer.map(|signer| signer.name.clone()))
+            .unwrap_or_default(),
         user: root.and_then(|root| root.user.clone()),
         tags: root.map(|root| root.tags.clone()),
         sources: root.map(|root| root.sources.iter().map(path).collect()),
@@ -118,21 +125,28 @@ fn line(opened: &Opened, snapshots: &Snapshots, sealed: &Sealed, root: Option<&R
     }
 }
 
-fn selected(select: &Selection, line: &Line) -> bool {
-    let tags = line.tags.as_deref().unwrap_or_default();
-    (select.hosts.is_empty() || select.hosts.contains(&line.host))
-        && (select.tags.is_empty() || select.tags.iter().any(|tag| tags.contains(tag)))
-}
-
-fn show(app: &App, lines: &[Line], hidden: usize, readable: bool) -> Result<()> {
-    let out = &app.out;
+fn show(app: &App, lines: &[Line], hidden: usize, opened: &Opened) -> Result<()> {
+    let (out, keys) = (&app.out, opened.repo.keys());
+    let readable = keys.can_read;
     if lines.is_empty() {
         return out.say("There is no such snapshot: `fardel backup FOLDER` makes one.");
     }
     let word = |text: &str| human::shown(text.as_bytes());
     let mut table = match readable {
-        true => Table::new(&[("ID", Align::Left), ("Time", Align::Left), ("Host", Align::Left), ("Tags", Align::Left), ("Size", Align::Right), ("Sources", Align::Left)]),
-        false => Table::new(&[("ID", Align::Left), ("Time", Align::Left), ("Writer", Align::Left), ("", Align::Left)]),
+        true => Table::new(&[
+            ("ID", Align::Left),
+            ("Time", Align::Left),
+            ("Host", Align::Left),
+            ("Tags", Align::Left),
+            ("Size", Align::Right),
+            ("Sources", Align::Left),
+        ]),
+        false => Table::new(&[
+            ("ID", Align::Left),
+            ("Time", Align::Left),
+            ("Writer", Align::Left),
+            ("", Align::Left),
+        ]),
     };
     for line in lines {
         let mut remarks = Vec::new();
@@ -148,7 +162,14 @@ fn show(app: &App, lines: &[Line], hidden: usize, readable: bool) -> Result<()> 
             let tags = word(&line.tags.as_deref().unwrap_or_default().join(","));
             let sources = line.sources.as_deref().unwrap_or_default().join(", ");
             let sources = format!("{sources} {remarks}").trim().to_owned();
-            table.row(vec![id, time, host, tags, line.bytes.map_or_else(|| "?".into(), human::bytes), sources]);
+            table.row(vec![
+                id,
+                time,
+                host,
+                tags,
+                line.bytes.map_or_else(|| "?".into(), human::bytes),
+                sources,
+            ]);
         } else {
             table.row(vec![id, time, host, remarks]);
         }
@@ -157,10 +178,16 @@ fn show(app: &App, lines: &[Line], hidden: usize, readable: bool) -> Result<()> 
         out.data(if i == 0 { out.bold(line) } else { line.clone() })?;
     }
     if hidden > 0 {
-        out.say(format!("{} of finished backups not shown: --all shows them", human::count(hidden as u64, "checkpoint", "checkpoints")))?;
+        out.say(format!(
+            "{} of finished backups not shown: --all shows them",
+            human::count(hidden as u64, "checkpoint", "checkpoints")
+        ))?;
     }
-    if !readable {
-        out.say("No key is at hand: tags, sources and sizes are not known. --key-file gives one.")?;
+    match (readable, keys.host.is_some()) {
+        (true, _) => Ok(()),
+        (false, true) => out.say("This key can only write: tags, sources and sizes are not known."),
+        (false, false) => {
+            out.say("No key is at hand: tags, sources and sizes are not known. --key-file gives one.")
+        }
     }
-    Ok(())
 }

@@ -203,7 +203,10 @@ fn attempt_backup(
                 session.report.partial = true;
                 return Ok(Attempt::Done(session.report));
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                session.packer.keep_finished();
+                return Err(error);
+            }
         }
     }
     if options.dry_run {

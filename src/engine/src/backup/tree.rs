@@ -166,9 +166,12 @@ impl<'a> TreeSaver<'a> {
         let mut reader = self.tree.open_file(&entry.path, &entry.meta)?;
         let mut node = node::node(entry.name(), reader.meta(), self.owners);
         node.xattrs = node::xattrs(reader.xattrs()?, |name| session.lost_xattr(&entry.path, name));
-        let (packer, counters, report) =
-            (&mut session.packer, session.monitor.counters(), &mut session.report);
+        let (monitor, counters) = (session.monitor, session.monitor.counters());
+        let (packer, report) = (&mut session.packer, &mut session.report);
         let (rope, size) = content::store(packer, self.chunker, &mut self.buffer, |buffer| {
+            if monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
             let before = buffer.len();
             let run = reader.next(buffer, content::READ)?;
             let read = (buffer.len() - before) as u64;

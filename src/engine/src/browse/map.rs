@@ -61,6 +61,11 @@ impl<'a> MapCursor<'a> {
         self.chunk_size
     }
 
+    /// The byte that comes next.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
     /// The part that comes next; `None` at the end.
     ///
     /// # Errors

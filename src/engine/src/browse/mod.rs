@@ -10,6 +10,7 @@ mod listing;
 pub(crate) mod map;
 pub(crate) mod path;
 mod sources;
+pub(crate) mod stack;
 #[cfg(test)]
 mod tests;
 mod unreadable;
@@ -29,8 +30,9 @@ use crate::{Error, Result};
 
 pub(crate) use listing::{Item, Listing};
 use sources::{Sources, StemId};
+pub use stack::MAX_DEPTH;
 pub use unreadable::{NotRead, Unreadable};
-pub use walk::{Event, MAX_DEPTH, Walk};
+pub use walk::{Event, Walk};
 
 /// What reading content needs: the packs, and where each chunk lies in them. Opened once for all snapshots.
 pub struct Contents {
@@ -72,7 +74,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Whether something can lie in it.
+    pub(crate) fn item(&self) -> Item {
+        let name = path::names(&self.path).last().unwrap_or_default().to_vec();
+        Item { name, node: self.node.clone(), stem: self.stem }
+    }
+
+    /// Whether it is a folder.
     #[must_use]
     pub fn is_folder(&self) -> bool {
         self.node.as_ref().is_none_or(|node| node.kind == NodeKind::Dir)
@@ -172,13 +179,23 @@ impl<'a> Browser<'a> {
         Ok(place)
     }
 
-    /// Whether sources lie below the top, beside what the top itself may hold as a source.
-    pub(crate) fn has_sources_below_top(&self) -> bool {
-        !self.sources.below(Sources::TOP).is_empty()
+    fn listing(&self, node: Option<&Node>, stem: Option<StemId>) -> Listing<'_> {
+        Listing::open(self.chunks, &self.sources, node, stem)
     }
 
-    pub(crate) fn listing(&self, node: Option<&Node>, stem: Option<StemId>) -> Listing<'_> {
-        Listing::open(self.chunks, &self.sources, node, stem)
+    /// What lies in the folder `item`.
+    pub(crate) fn listing_of(&self, item: &Item) -> Listing<'_> {
+        self.listing(item.node.as_ref(), item.stem)
+    }
+
+    /// Whether something can lie in `item`.
+    pub(crate) fn is_folder(&self, item: &Item) -> bool {
+        item.is_folder(&self.sources)
+    }
+
+    /// Whether sources lie below `item`: then what it holds does not follow from its node alone.
+    pub(crate) fn is_above_sources(&self, item: &Item) -> bool {
+        item.is_above_sources(&self.sources)
     }
 
     /// Goes through everything below `place`.

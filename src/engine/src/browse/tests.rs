@@ -231,7 +231,7 @@ fn folders_that_were_put_aside_go_on_where_they_were() {
         for _ in 0..100 {
             let leaves = ["a", "k", "m", "n", "z"].map(|name| {
                 let mut entries = vec![Node::new(format!("{name}1").as_bytes(), NodeKind::Fifo)];
-                entries.extend((name == "m").then(|| node.clone()).into_iter());
+                entries.extend((name == "m").then(|| node.clone()));
                 entries.sort_by(|a, b| a.name.cmp(&b.name));
                 let leaf: Vec<u8> = entries.iter().flat_map(Node::to_line).collect();
                 packer.put(PackKind::Meta, &leaf).unwrap().to_string()

@@ -1,20 +1,11 @@
 //! Everything below a place of a snapshot, in the order of names, folders before what is in them.
 
-use fardel_format::Error as FormatError;
 use fardel_format::tree::Node;
 
 use super::listing::{Item, Listing};
+use super::stack::{self, Level, Stack};
 use super::{Browser, Place, is_fatal, path};
 use crate::{Error, Result};
-
-/// Folders in one another at most.
-pub const MAX_DEPTH: usize = 100_000;
-/// Folders that are held open; the ones above are read again when it is their turn.
-const MAX_OPEN: usize = 64;
-/// Bytes of entries that open folders hold, about.
-const MAX_HELD: usize = 8 << 20;
-/// Bytes of the entries of all folders above the current one; only a tree made to exhaust memory has more.
-const MAX_ABOVE: usize = 64 << 20;
 
 /// What a walk comes by.
 #[derive(Debug)]
@@ -42,22 +33,32 @@ pub enum Event<'w> {
     },
 }
 
-struct Level<'a> {
+struct Folder<'a> {
     listing: Listing<'a>,
-    /// Length of the path of the folder.
+    /// Length of its path.
     path_len: usize,
     node: Option<Node>,
-    weight: usize,
+}
+
+impl Level for Folder<'_> {
+    fn held(&self) -> usize {
+        self.listing.held()
+    }
+
+    fn put_aside(&mut self) {
+        self.listing.put_aside();
+    }
+
+    fn weight(&self) -> usize {
+        self.node.as_ref().map_or(0, stack::weight)
+    }
 }
 
 /// A walk; it holds one leaf for each open folder, and few folders open, however deep the tree.
 pub struct Walk<'a> {
     browser: &'a Browser<'a>,
     path: Vec<u8>,
-    levels: Vec<Level<'a>>,
-    /// Levels before this are put aside.
-    open_from: usize,
-    above: usize,
+    folders: Stack<Folder<'a>>,
     /// The entry that was told last: the walk goes into it next.
     last: Option<Item>,
     /// The folder that was left last.
@@ -68,8 +69,8 @@ impl<'a> Walk<'a> {
     pub(super) fn new(browser: &'a Browser<'a>, place: &Place) -> Self {
         let listing = browser.listing(place.node.as_ref(), place.stem);
         let path = place.path.clone();
-        let level = Level { listing, path_len: path.len(), node: None, weight: 0 };
-        Self { browser, path, levels: vec![level], open_from: 0, above: 0, last: None, left: None }
+        let folders = Stack::new(Folder { listing, path_len: path.len(), node: None });
+        Self { browser, path, folders, last: None, left: None }
     }
 
     /// What comes next; `None` at the end.
@@ -83,9 +84,9 @@ impl<'a> Walk<'a> {
         {
             return Ok(Some(Event::Unreadable { path: &self.path, error }));
         }
-        let Some(level) = self.levels.last_mut() else { return Ok(None) };
-        self.path.truncate(level.path_len);
-        match level.listing.next() {
+        let Some(folder) = self.folders.last_mut() else { return Ok(None) };
+        self.path.truncate(folder.path_len);
+        match folder.listing.next() {
             Ok(Some(item)) => {
                 path::push(&mut self.path, &item.name);
                 let item = self.last.insert(item);
@@ -108,52 +109,16 @@ impl<'a> Walk<'a> {
     }
 
     fn enter(&mut self, item: Item) -> Result<()> {
-        let weight = item.node.as_ref().map_or(0, weight);
-        let too_deep = |what, limit| Error::object("a tree", FormatError::TooLarge { what, limit });
-        if self.levels.len() == MAX_DEPTH {
-            return Err(too_deep("the depth of a tree", MAX_DEPTH as u64));
-        }
-        if self.above + weight > MAX_ABOVE {
-            return Err(too_deep("the entries of the folders above", MAX_ABOVE as u64));
-        }
-        self.above += weight;
         let listing = self.browser.listing(item.node.as_ref(), item.stem);
-        self.levels.push(Level { listing, path_len: self.path.len(), node: item.node, weight });
-        while self.is_heavy() {
-            self.levels[self.open_from].listing.put_aside();
-            self.open_from += 1;
-        }
-        Ok(())
-    }
-
-    fn is_heavy(&self) -> bool {
-        let open = &self.levels[self.open_from..];
-        open.len() > MAX_OPEN
-            || (open.len() > 1 && open.iter().map(|l| l.listing.held()).sum::<usize>() > MAX_HELD)
+        self.folders.push(Folder { listing, path_len: self.path.len(), node: item.node })
     }
 
     fn leave(&mut self) -> Option<Event<'_>> {
-        let level = self.levels.pop()?;
-        self.above -= level.weight;
-        self.open_from = self.open_from.min(self.levels.len().saturating_sub(1));
-        if self.levels.is_empty() {
+        let folder = self.folders.pop()?;
+        if self.folders.is_empty() {
             return None;
         }
-        self.left = level.node;
+        self.left = folder.node;
         Some(Event::Leave { path: &self.path, node: self.left.as_ref() })
     }
-}
-
-/// Bytes that a node holds, about.
-fn weight(node: &Node) -> usize {
-    let text = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-    let rope = node.entries.as_ref().map_or(0, |rope| rope.lines.iter().map(|line| line.len() + 24).sum());
-    let xattrs: usize = node.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len() + 48).sum();
-    let names = text(&node.user)
-        + text(&node.group)
-        + text(&node.target)
-        + text(&node.target_b64)
-        + text(&node.inconsistent);
-    // Its entries stand in the node and in the listing.
-    size_of::<Node>() + 2 * rope + xattrs + names
 }

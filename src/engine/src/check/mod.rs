@@ -8,16 +8,38 @@
 //!
 //! What grows with the number of chunks is sorted through temporary files, never held.
 
+mod assembler;
+mod chains;
+mod closures;
+mod content;
+mod costs;
+mod damage;
+mod findings;
+mod frames;
+mod impact;
+mod key_set;
+mod needs;
+mod proof;
 mod report;
+mod run;
+mod sample;
+mod scan;
+mod seals;
+mod segments;
+mod signed;
+mod sorter;
+mod stack;
+mod structure;
+mod tally;
 
-pub use report::{
-    CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled,
-};
+pub use impact::impact;
+pub use report::{CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled};
+pub use run::check;
 
-use crate::Result;
 use crate::catalog::Catalog;
 use crate::monitor::Monitor;
 use crate::repository::Repository;
+use crate::snapshots::Snapshots;
 
 /// How deep a check looks; each level includes those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,28 +84,15 @@ impl Default for CheckOptions {
     }
 }
 
-/// Checks the repository.
-///
-/// # Errors
-/// When the store fails as a whole, no key is at hand for [`Level::Data`], or the user stops it. Damage is in the report.
-pub fn check(
-    _repo: &Repository,
-    _catalog: &Catalog,
-    _options: &CheckOptions,
-    _monitor: &dyn Monitor,
-) -> Result<CheckReport> {
-    todo!("in work")
+/// What all parts of a check work with.
+struct Context<'a> {
+    repo: &'a Repository,
+    catalog: &'a Catalog,
+    options: &'a CheckOptions,
+    monitor: &'a dyn Monitor,
+    snapshots: &'a Snapshots,
+    scratch: sorter::Scratch,
 }
 
-/// What the loss of this object would cost: a key, a hash, or an unambiguous beginning of a hash.
-///
-/// # Errors
-/// [`crate::Error::NotFound`] when there is no such object; when the store fails.
-pub fn impact(
-    _repo: &Repository,
-    _catalog: &Catalog,
-    _object: &str,
-    _monitor: &dyn Monitor,
-) -> Result<Impact> {
-    todo!("in work")
-}
+#[cfg(test)]
+mod tests;

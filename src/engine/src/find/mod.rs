@@ -182,7 +182,7 @@ impl<F: FnMut(&Match<'_>) -> Result<()>> Search<'_, F> {
         let mut walk = browser.walk(&browser.top());
         // The top itself has no name; as a source it is a folder that may be known already.
         if let Some(node) = browser.top().node
-            && !browser.has_sources_below_top()
+            && !browser.is_above_sources(&browser.top().item())
             && !self.is_new(b"/", &node)
         {
             return Ok(());

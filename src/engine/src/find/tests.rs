@@ -63,7 +63,9 @@ fn finds_each_state_once_newest_first() {
 fn an_unchanged_snapshot_is_not_searched_again() {
     let fixture = fixture();
     (0..50).for_each(|i| drop(fixture.write(&format!("d{i}/f"), "x")));
-    (0..3).for_each(|_| drop(fixture.backup(&[&fixture.source()])));
+    for _ in 0..3 {
+        fixture.backup(&[&fixture.source()]);
+    }
     let (repo, catalog) = fixture.open();
     let snapshots = Snapshots::load(&repo, &catalog).unwrap();
     let contents = Contents::open(&repo, &catalog).unwrap();

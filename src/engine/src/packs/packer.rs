@@ -221,15 +221,18 @@ impl Packer {
         Ok(self.shared.lock().packed.clone())
     }
 
+    /// Indexes the packs that are stored, after a failure, so that the next run finds them. Best effort: without it they
+    /// are stored once more.
+    pub fn keep_finished(&self) {
+        if self.jobs.is_some() {
+            let _ = self.shared.store_segment(1);
+        }
+    }
+
     /// What is stored so far.
     #[must_use]
     pub fn so_far(&self) -> Packed {
         self.shared.lock().packed.clone()
-    }
-
-    /// Reads metadata chunks that are already stored (a parent's trees), through `f` while nothing else uses the index.
-    pub fn with_index<T>(&self, f: impl FnOnce(&ChunkIndex) -> T) -> T {
-        f(&self.shared.index.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

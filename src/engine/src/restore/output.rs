@@ -1,7 +1,7 @@
 //! A file on its way: written from several threads, finished by whoever writes its last chunk.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fardel_format::tree::Node;
@@ -82,6 +82,7 @@ pub struct Output<'a> {
     remaining: AtomicUsize,
     /// Bytes written since the last were sent on their way to the disk.
     behind: AtomicU64,
+    sparse: AtomicBool,
     missing: Mutex<Vec<(u64, u64, String)>>,
     failure: Mutex<Option<Error>>,
 }
@@ -96,6 +97,7 @@ impl<'a> Output<'a> {
             handle: Mutex::new(Handle::Closed),
             remaining: AtomicUsize::new(1),
             behind: AtomicU64::new(0),
+            sparse: AtomicBool::new(false),
             missing: Mutex::new(Vec::new()),
             failure: Mutex::new(None),
         }
@@ -128,7 +130,12 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// Makes a range read as zeros.
+    /// A part of the file takes no room: its length must be set at the end, since no chunk may reach it.
+    pub fn is_sparse(&self) {
+        self.sparse.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes a range of a file that is taken over read as zeros.
     pub fn hole(&self, offset: u64, len: u64) -> Result<()> {
         match &*self.lock() {
             Handle::InPlace(file) => file.punch_hole(offset, len),
@@ -226,7 +233,9 @@ impl<'a> Output<'a> {
         }
         let done = self.shared.with_attributes(&self.node, |attributes| match handle {
             Handle::New(file) => {
-                file.set_len(self.node.size).and_then(|()| file.finish(attributes, self.shared.replace))
+                let sized =
+                    if self.sparse.load(Ordering::Relaxed) { file.set_len(self.node.size) } else { Ok(()) };
+                sized.and_then(|()| file.finish(attributes, self.shared.replace))
             }
             Handle::InPlace(file) => file.finish(attributes),
             Handle::Closed => Ok(Vec::new()),

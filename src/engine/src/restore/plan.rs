@@ -336,6 +336,7 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
                 Some(id) => self.want(output, in_place, id, at, len, &mut existing)?,
             }
             if chunk.is_none() {
+                output.is_sparse();
                 planner.shared.monitor.counters().done(0, len);
             }
             at += len;

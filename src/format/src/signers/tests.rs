@@ -16,7 +16,7 @@ fn record(seq: u32, signers: &[&Signer], removed: &[&Signer]) -> Record {
         seq,
         created: "2026-11-23T14:00:00Z".into(),
         signers: signers.iter().map(|s| (*s).clone()).collect(),
-        removed_signers: removed.iter().map(|s| s.public_key.writer()).collect(),
+        removed_signers: removed.iter().map(|s| Removed { writer: s.public_key.writer(), last_seq: 7 }).collect(),
         retired_keys: vec![samples::hash(u64::from(seq))],
     }
 }
@@ -86,9 +86,13 @@ fn the_registry_is_the_sum_of_its_records() {
                 && registry.may(&id, Role::Maintain)
                 && !registry.may(&id, Role::Acknowledge)
         );
-        assert!(registry.get(&server.public_key.writer()).is_none());
-        assert_eq!(registry.get_even_removed(&server.public_key.writer()).unwrap().name, "server");
-        assert!(!registry.may(&server.public_key.writer(), Role::Maintain));
+        let server = server.public_key.writer();
+        assert!(registry.get(&server).is_none());
+        assert_eq!(registry.get_even_removed(&server).unwrap().name, "server");
+        assert_eq!(registry.honours(&server, 7).unwrap().name, "server");
+        assert!(registry.honours(&server, 8).is_none(), "sealed after it was removed");
+        assert!(registry.honours(&id, 8).is_some());
+        assert!(!registry.may(&server, Role::Maintain));
         assert_eq!(registry.signers().count(), 1);
         assert!(registry.is_retired(&samples::hash(2)) && !registry.is_retired(&samples::hash(4)));
         assert_eq!(registry.next_seq(), 4);

@@ -1,0 +1,278 @@
+//! Walks trees and maps, each distinct part once, and writes down every chunk that they name.
+
+use fardel_format::pack::PackKind;
+use fardel_format::rope::{self, FIXED_LEAF, Line, Rope};
+use fardel_format::tree::{self, Node, NodeKind};
+use fardel_format::{ChunkId, frame};
+
+use super::frames::holding;
+use super::key_set::KeySet;
+use super::sorter::{Scratch, Sorter};
+use super::stack::Stack;
+use crate::monitor::Monitor;
+use crate::packs::ChunkReader;
+use crate::{Error, Result};
+
+/// A chunk that is named: id, kind and length, position of the snapshot in its chain.
+pub const WANT: usize = super::frames::HOLDING;
+/// The length of a want whose chunk could not be read.
+pub const UNREADABLE: u32 = (1 << 31) - 1;
+
+/// What a part of a tree or a map is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Entries of a folder.
+    Entries,
+    /// Lines of a folder's rope, of this depth.
+    Listing(u8),
+    /// Lines of a file's rope, of this depth; together they stand for so many bytes.
+    File(u8, u64),
+    /// Lines of a volume's rope, of this depth and chunk size; together they stand for so many bytes.
+    Volume(u8, u32, u64),
+}
+
+/// A part that is to be looked at, as a record.
+const PART: usize = 46;
+
+fn to_record(id: &ChunkId, role: Role) -> [u8; PART] {
+    let (tag, depth, chunk_size, len) = match role {
+        Role::Entries => (0, 0, 0, 0),
+        Role::Listing(depth) => (1, depth, 0, 0),
+        Role::File(depth, len) => (2, depth, 0, len),
+        Role::Volume(depth, chunk_size, len) => (3, depth, chunk_size, len),
+    };
+    let mut record = [0; PART];
+    record[..32].copy_from_slice(&id.0);
+    record[32] = tag;
+    record[33] = depth;
+    record[34..38].copy_from_slice(&chunk_size.to_le_bytes());
+    record[38..].copy_from_slice(&len.to_le_bytes());
+    record
+}
+
+fn from_record(record: &[u8; PART]) -> (ChunkId, Role) {
+    let id = ChunkId(*record.first_chunk().expect("a record begins with an id"));
+    let chunk_size = u32::from_le_bytes(*record[34..].first_chunk().expect("four bytes"));
+    let len = u64::from_le_bytes(*record[38..].first_chunk().expect("eight bytes"));
+    let role = match record[32] {
+        0 => Role::Entries,
+        1 => Role::Listing(record[33]),
+        2 => Role::File(record[33], len),
+        _ => Role::Volume(record[33], chunk_size, len),
+    };
+    (id, role)
+}
+
+/// What is wrong with a part that can be read.
+pub struct Nonsense {
+    /// The part; `None` for the root.
+    pub chunk: Option<ChunkId>,
+    /// In words.
+    pub why: String,
+}
+
+/// Walks the snapshots of one chain.
+pub struct Walker<'a> {
+    chunks: &'a ChunkReader<'a>,
+    monitor: &'a dyn Monitor,
+    visited: KeySet,
+    stack: Stack<PART>,
+    wants: Sorter<WANT>,
+    position: u32,
+    /// Parts that were written wrong.
+    pub nonsense: Vec<Nonsense>,
+    /// Such parts, whether they are listed or not.
+    pub nonsense_count: u64,
+}
+
+impl<'a> Walker<'a> {
+    /// Holds about so many bytes.
+    pub fn new(chunks: &'a ChunkReader<'a>, monitor: &'a dyn Monitor, scratch: &Scratch, memory: u64) -> Self {
+        Self {
+            chunks,
+            monitor,
+            visited: KeySet::new(scratch, memory / 4),
+            stack: Stack::new(scratch, memory / 16),
+            wants: Sorter::new(scratch, memory / 2),
+            position: 0,
+            nonsense: Vec::new(),
+            nonsense_count: 0,
+        }
+    }
+
+    /// Walks from the nodes of the snapshot at this position.
+    ///
+    /// # Errors
+    /// When the store or a temporary file fails, or the user stops it.
+    pub fn walk<'n>(&mut self, position: u32, nodes: impl IntoIterator<Item = &'n Node>) -> Result<()> {
+        self.position = position;
+        for node in nodes {
+            if let Err(why) = self.node(node)? {
+                self.nonsense(None, why);
+            }
+            while let Some(part) = self.stack.pop()? {
+                if self.monitor.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                self.visit(&part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that was named.
+    pub fn finish(self) -> (Sorter<WANT>, Vec<Nonsense>, u64) {
+        (self.wants, self.nonsense, self.nonsense_count)
+    }
+
+    fn nonsense(&mut self, chunk: Option<ChunkId>, why: String) {
+        self.nonsense_count += 1;
+        if self.nonsense.len() < 1000 {
+            self.nonsense.push(Nonsense { chunk, why });
+        }
+    }
+
+    fn visit(&mut self, record: &[u8; PART]) -> Result<()> {
+        if !self.visited.insert(*blake3::hash(record).as_bytes())? {
+            return Ok(());
+        }
+        let (id, role) = from_record(record);
+        let bytes = match self.chunks.get(&id, PackKind::Meta) {
+            Ok(bytes) => bytes,
+            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => return Err(error.into()),
+            Err(_) => return self.want(&id, PackKind::Meta, UNREADABLE),
+        };
+        self.want(&id, PackKind::Meta, bytes.len() as u32)?;
+        let looked = match role {
+            Role::Entries => self.entries(&bytes)?,
+            Role::Listing(_) | Role::File(..) | Role::Volume(..) => {
+                match rope::parse_leaf(&bytes).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+                    Ok(lines) => self.lines(&lines, role)?,
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        if let Err(why) = looked {
+            self.nonsense(Some(id), why);
+        }
+        Ok(())
+    }
+
+    fn want(&mut self, id: &ChunkId, kind: PackKind, len: u32) -> Result<()> {
+        self.wants.push(holding(id, kind, len, self.position))
+    }
+
+    fn part(&mut self, id: &ChunkId, role: Role) -> Result<()> {
+        self.stack.push(to_record(id, role))
+    }
+
+    fn entries(&mut self, bytes: &[u8]) -> Result<Result<(), String>> {
+        let lines = match tree::leaf_lines(bytes) {
+            Ok(lines) => lines,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut first_wrong = Ok(());
+        let mut last: Option<Vec<u8>> = None;
+        for line in lines {
+            let node = match Node::from_line(line) {
+                Ok(node) => node,
+                Err(error) => {
+                    first_wrong = first_wrong.and(Err(error.to_string()));
+                    continue;
+                }
+            };
+            let named = match node.name_bytes() {
+                Ok(name) if last.as_ref().is_some_and(|last| **last >= *name) => Err("its entries are not sorted by name".to_owned()),
+                Ok(name) => {
+                    last = Some(name.into_owned());
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            let looked = self.node(&node)?;
+            first_wrong = first_wrong.and(named).and(looked);
+        }
+        Ok(first_wrong)
+    }
+
+    /// The inner result tells what is wrong with the entry itself.
+    fn node(&mut self, node: &Node) -> Result<Result<(), String>> {
+        let looked = match (node.kind, &node.content, &node.entries) {
+            (NodeKind::File | NodeKind::Volume, Some(rope), None) => match rope.chunk_size {
+                None => self.rope(rope, Role::File(rope.depth, node.size))?,
+                Some(chunk_size) => self.rope(rope, Role::Volume(rope.depth, chunk_size, node.size))?,
+            },
+            (NodeKind::Dir, None, Some(rope)) => self.rope(rope, Role::Listing(rope.depth))?,
+            (NodeKind::File | NodeKind::Volume | NodeKind::Dir, ..) => Err("it does not say what is in it".into()),
+            (_, None, None) => Ok(()),
+            _ => Err("it has a content that its kind cannot have".into()),
+        };
+        let shown = || node.name_bytes().map_or_else(|_| "?".into(), |name| name.escape_ascii().to_string());
+        Ok(looked.map_err(|why| format!("{}: {why}", shown())))
+    }
+
+    fn rope(&mut self, rope: &Rope, role: Role) -> Result<Result<(), String>> {
+        match rope.parse_lines() {
+            Ok(lines) => self.lines(&lines, role),
+            Err(error) => Ok(Err(error.to_string())),
+        }
+    }
+
+    fn lines(&mut self, lines: &[Line], role: Role) -> Result<Result<(), String>> {
+        match role {
+            Role::Entries => Ok(Ok(())),
+            Role::Listing(depth) => self.listing(lines, depth),
+            Role::File(depth, len) => self.file(lines, depth, len),
+            Role::Volume(depth, chunk_size, len) => self.volume(lines, depth, chunk_size, len),
+        }
+    }
+
+    fn listing(&mut self, lines: &[Line], depth: u8) -> Result<Result<(), String>> {
+        for line in lines {
+            let Line { chunk: Some(id), len: None } = line else { return Ok(Err("a folder has a hole".into())) };
+            self.part(id, depth.checked_sub(1).map_or(Role::Entries, Role::Listing))?;
+        }
+        Ok(Ok(()))
+    }
+
+    fn file(&mut self, lines: &[Line], depth: u8, wanted: u64) -> Result<Result<(), String>> {
+        let mut total = 0u64;
+        for line in lines {
+            let Some(len) = line.len else { return Ok(Err("a line of a file's map has no length".into())) };
+            let sum = total.checked_add(len).filter(|sum| *sum <= wanted);
+            let Some(sum) = sum else { return Ok(Err(format!("its map is longer than its {wanted} bytes"))) };
+            total = sum;
+            match (line.chunk, depth.checked_sub(1)) {
+                (None, None) => {}
+                (None, Some(_)) => return Ok(Err("a map has a hole where a part of it belongs".into())),
+                (Some(id), Some(below)) => self.part(&id, Role::File(below, len))?,
+                (Some(_), None) if len > frame::MAX_CHUNK as u64 => {
+                    return Ok(Err(format!("its map names a chunk of {len} bytes, which none has")));
+                }
+                (Some(id), None) => self.want(&id, PackKind::Data, len as u32)?,
+            }
+        }
+        if total == wanted { Ok(Ok(())) } else { Ok(Err(format!("its map has {total} bytes instead of {wanted}"))) }
+    }
+
+    fn volume(&mut self, lines: &[Line], depth: u8, chunk_size: u32, wanted: u64) -> Result<Result<(), String>> {
+        let unit = (FIXED_LEAF as u64).checked_pow(depth.into()).and_then(|lines| lines.checked_mul(chunk_size.into()));
+        let unit = unit.unwrap_or(u64::MAX);
+        if lines.len() as u64 != wanted.div_ceil(unit) {
+            return Ok(Err(format!("its map has {} lines for {wanted} bytes in units of {unit}", lines.len())));
+        }
+        let mut at = 0;
+        for line in lines {
+            let len = unit.min(wanted - at);
+            at += len;
+            match (line.chunk, line.len, depth.checked_sub(1)) {
+                (_, Some(_), _) => return Ok(Err("a line of a volume's map has a length".into())),
+                (None, None, None) => {}
+                (None, None, Some(_)) => return Ok(Err("a map has a hole where a part of it belongs".into())),
+                (Some(id), None, Some(below)) => self.part(&id, Role::Volume(below, chunk_size, len))?,
+                (Some(id), None, None) => self.want(&id, PackKind::Data, len as u32)?,
+            }
+        }
+        Ok(Ok(()))
+    }
+}

@@ -1,0 +1,79 @@
+//! A look at a repository as a crash left it: everything that was reported is there, and nothing that is sealed lies.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use fardel_engine::index::ChunkIndex;
+use fardel_engine::keyring::Material;
+use fardel_engine::packs::PackReader;
+use fardel_engine::snapshots::Snapshots;
+use fardel_store::Store;
+
+use super::Result;
+use super::model::Model;
+use super::program::{Keys, Reported, open};
+use super::site::Site;
+use super::snapshot::{Contents, Library};
+
+/// What must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Expected {
+    /// Every one of these is there, whole.
+    pub reported: Vec<Reported>,
+    /// Objects may lie torn under their names: then what does not verify is no mistake.
+    pub torn: bool,
+}
+
+/// Opens the repository and proves that what was reported can be restored, and so can whatever else is sealed.
+///
+/// # Errors
+/// When it is not so: what is wrong.
+pub fn verify(store: Arc<dyn Store>, keys: &Keys, cache: &Path, site: &Site, expected: &Expected) -> Result {
+    let words = |error: fardel_engine::Error| error.to_string();
+    let material = Material::Host(Box::new(keys.hosts[0].clone()));
+    let (repo, catalog) = open(store, material, cache)?;
+    let snapshots = Snapshots::load(&repo, &catalog).map_err(words)?;
+    let packs = PackReader::new(&repo, &catalog);
+    let index = ChunkIndex::for_reading(&repo, &catalog, &packs).map_err(words)?;
+    if let (Some(problem), false) = (snapshots.problems.iter().chain(&index.problems).next(), expected.torn) {
+        return Err(format!("{} does not verify: {}", problem.object, problem.error));
+    }
+    let library = Library::new(&repo, &catalog, &packs, &index);
+    for sealed in &snapshots.sealed {
+        let contents = library.read(sealed).map_err(|why| format!("snapshot {}: {why}", sealed.id().short()))?;
+        compare(&contents, site).map_err(|why| format!("snapshot {}: {why}", sealed.id().short()))?;
+    }
+    for reported in &expected.reported {
+        let found = snapshots.sealed.iter().find(|sealed| sealed.id().to_string().starts_with(&reported.id));
+        let sealed = found.ok_or_else(|| format!("snapshot {} was reported and is gone", reported.id))?;
+        let root = repo.root(&catalog, sealed).map_err(words)?;
+        if (version_of(&root.tags)?, root.partial) != (reported.version, reported.partial) {
+            return Err(format!("snapshot {} is another one than was reported", reported.id));
+        }
+    }
+    Ok(())
+}
+
+fn version_of(tags: &[String]) -> Result<usize> {
+    let version = tags.first().and_then(|tag| tag.strip_prefix('v')).and_then(|number| number.parse().ok());
+    version.ok_or_else(|| format!("no version among its tags: {tags:?}"))
+}
+
+/// A finished snapshot is its version of the site, as far as it was among the sources; a checkpoint contradicts it nowhere.
+fn compare(contents: &Contents, site: &Site) -> Result {
+    let wanted = &site.version(version_of(&contents.root.tags)?).model;
+    let found = contents.model.0.iter().map(|(path, item)| {
+        let mut item = item.clone();
+        item.same_as = item.same_as.map(|path| site.name_in_model(&path));
+        (site.name_in_model(path), item)
+    });
+    let found = Model(found.collect());
+    let wrong = if contents.root.partial {
+        wanted.contradictions(&found)
+    } else {
+        let tops: Vec<&[u8]> = found.0.keys().filter(|path| !path.contains(&b'/')).map(|path| &path[..]).collect();
+        let is_saved = |path: &[u8]| tops.iter().any(|top| path.strip_prefix(*top).is_some_and(|r| r.is_empty() || r[0] == b'/'));
+        Model(wanted.0.iter().filter(|(path, _)| is_saved(path)).map(|(p, i)| (p.clone(), i.clone())).collect()).differences(&found)
+    };
+    if wrong.is_empty() { Ok(()) } else { Err(format!("it is not what was saved: {}", wrong.join("; "))) }
+}

@@ -1,0 +1,68 @@
+//! The programs that suites run: the built `fardel`, the second reader, stock tools.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The built command.
+///
+/// # Panics
+/// When it is not built: cargo builds no binary of another package for a test.
+#[must_use]
+pub fn fardel_binary() -> PathBuf {
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // target/PROFILE/deps/SUITE-HASH; the command lies in target/PROFILE.
+    let profile = test.parent().and_then(Path::parent).expect("a suite lies in deps");
+    let binary = profile.join("fardel");
+    assert!(
+        binary.is_file(),
+        "{} is not there: run `cargo build -p fardel` first, for the same profile",
+        binary.display()
+    );
+    binary
+}
+
+/// The second reader: a script that shares no code with Fardel.
+#[must_use]
+pub fn second_reader() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("second-reader/fardel-read")
+}
+
+/// Whether all these programs are installed; says which one is not.
+///
+/// # Panics
+/// When one is missing and `CI` is set: there nothing is passed over.
+#[must_use]
+pub fn are_installed(programs: &[&str]) -> bool {
+    let found =
+        |program: &str| std::env::split_paths(&search_path()).any(|folder| folder.join(program).is_file());
+    let Some(missing) = programs.iter().find(|program| !found(program)) else { return true };
+    assert!(std::env::var_os("CI").is_none(), "{missing} is not installed; CI needs it");
+    eprintln!("passed over: {missing} is not installed");
+    false
+}
+
+/// Runs a program with the search path of [`are_installed`], and waits for it.
+///
+/// # Panics
+/// When it cannot be started.
+#[must_use]
+pub fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], environment: &[(&str, &OsStr)]) -> Output {
+    let mut command = Command::new(program.as_ref());
+    command.args(arguments).env("PATH", search_path()).envs(environment.iter().copied());
+    command.output().unwrap_or_else(|e| panic!("{}: {e}", program.as_ref().display()))
+}
+
+/// What a program said, for messages.
+#[must_use]
+pub fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+fn search_path() -> std::ffi::OsString {
+    // Where this machine keeps tools that are in no package.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let all = std::env::split_paths(&path).chain([PathBuf::from("/work/tools/bin")]);
+    std::env::join_paths(all).expect("a search path can be made longer")
+}

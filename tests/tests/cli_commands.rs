@@ -1,0 +1,13 @@
+//! The command as users and programs see it: exit codes, messages with hints, the fields of `--json`.
+
+mod cli_commands {
+    mod backups;
+    mod configuration;
+    mod contents;
+    mod failures;
+    mod health;
+    mod keys;
+    mod restores;
+    mod sandbox;
+    mod streams;
+}

@@ -7,5 +7,6 @@ pub mod crash;
 pub mod disk_tree;
 pub mod fuzz;
 pub mod programs;
+pub mod vault;
 
 pub use programs::fardel_binary;

@@ -9,6 +9,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use fardel_engine::Error;
 use fardel_engine::bridge::Blocking;
@@ -45,16 +46,25 @@ fn every_crash_point() {
     let scenarios = scenarios(seed);
     let jobs: Vec<(usize, Job)> =
         scenarios.iter().enumerate().flat_map(|(i, s)| s.jobs().into_iter().map(move |job| (i, job))).collect();
+    let mut jobs = jobs;
+    if let Ok(only) = std::env::var("FARDEL_ONLY") {
+        jobs.retain(|(i, job)| scenarios[*i].title(job).starts_with(&only));
+    }
+    jobs.sort_by_key(|(i, job)| Chance::of(seed, &format!("{i}{job:?}"), 0).next());
+    println!("{} runs are planned", jobs.len());
     let chains = AtomicU64::new(0);
     let next = AtomicUsize::new(0);
+    let tally_start = Instant::now();
+    let limit: f64 = std::env::var("LIMIT").ok().and_then(|t| t.parse().ok()).unwrap_or(0.0);
     in_parallel(|| {
         while let Some((scenario, job)) = jobs.get(next.fetch_add(1, Relaxed)) {
             let scenario = &scenarios[*scenario];
+            let began = Instant::now();
             match scenario.run(job, seed) {
-                Ok(states) => tally.add(&scenario.title(job), 1, states),
+                Ok(states) => tally.add(&scenario.title(job), 1, states, began.elapsed()),
                 Err(why) => failures.lock().unwrap().push(format!("{}, {job:?}: {why}", scenario.title(job))),
             }
-            if failures.lock().unwrap().len() >= ENOUGH_FAILURES {
+            if failures.lock().unwrap().len() >= ENOUGH_FAILURES || (limit > 0.0 && tally_start.elapsed().as_secs_f64() > limit) {
                 return;
             }
         }
@@ -62,8 +72,9 @@ fn every_crash_point() {
         let sites = scenarios.iter().map(|s| s.site.clone()).take(1).collect::<Vec<_>>();
         while tally.states() < wanted && failures.lock().unwrap().len() < ENOUGH_FAILURES {
             let number = chains.fetch_add(1, Relaxed);
+            let began = Instant::now();
             match chain(&sites[0], seed, number) {
-                Ok(states) => tally.add("crashes upon crashes", CHAIN, states),
+                Ok(states) => tally.add("crashes upon crashes", CHAIN, states, began.elapsed()),
                 Err(why) => failures.lock().unwrap().push(format!("chain {number}: {why}")),
             }
         }

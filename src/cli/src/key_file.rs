@@ -55,7 +55,10 @@ fn write(path: &Path, secret: &str) -> io::Result<()> {
 }
 
 /// Makes the folder and those above it, each for the owner alone, and syncs the one above each.
-fn make_folder(folder: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// When one of them cannot be made.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
     }

@@ -45,7 +45,8 @@ impl Location {
                 "give --repo, or FARDEL_REPOSITORY",
             ));
         }
-        Ok(Self::Folder(base.join(text)))
+        // Without `.` in it, as it is shown.
+        Ok(Self::Folder(base.join(text).components().collect()))
     }
 
     /// Whether a password stands in the URL.
@@ -123,7 +124,8 @@ mod tests {
         let table = [
             ("/srv/x", "/srv/x"),
             ("x/y", "/here/x/y"),
-            ("./a:b", "/here/./a:b"),
+            ("./a:b", "/here/a:b"),
+            (".", "/here"),
             ("a:b", "/here/a:b"),
             ("file:///srv/a%20b", "/srv/a b"),
             ("file://localhost/srv", "/srv"),

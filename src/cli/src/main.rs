@@ -20,6 +20,7 @@ mod moment;
 mod open;
 mod output;
 mod progress;
+mod prompt;
 mod size;
 mod snapshot_path;
 mod table;

@@ -4,22 +4,21 @@
 //! repository, the passphrase command, and at last a question, when somebody is there to answer.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use fardel_engine::keyring::{Material, check_private};
 use fardel_format::RepositoryId;
 use fardel_format::age_file::Identities;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use crate::config::Config;
 use crate::error::{Failure, Result};
-use crate::{human, key_file};
+use crate::{human, key_file, prompt};
 
 /// Longest passphrase, in bytes.
-const MAX_PASSPHRASE: u64 = 4096;
+const MAX_PASSPHRASE: usize = 4096;
 
 /// What a passphrase command may say after its first line, in bytes.
 const MAX_IGNORED: u64 = 1 << 20;
@@ -42,7 +41,7 @@ pub fn find(config: &Config, id: &RepositoryId, ask: bool) -> Result<Option<Mate
     if let Some(command) = &config.passphrase_command {
         return passphrase_command(command).map(|phrase| Some(Material::from_passphrase(&phrase)));
     }
-    if ask && is_attended() { question(id) } else { Ok(None) }
+    if ask && prompt::is_attended() { question(id) } else { Ok(None) }
 }
 
 /// What may change the keys of the repository `id`: as [`find`], without the key files of hosts, which never may.
@@ -61,7 +60,7 @@ pub fn find_administrator(config: &Config, id: &RepositoryId) -> Result<Option<M
     if let Some(command) = &config.passphrase_command {
         return passphrase_command(command).map(|phrase| Some(Material::from_passphrase(&phrase)));
     }
-    if is_attended() { question(id) } else { Ok(None) }
+    if prompt::is_attended() { question(id) } else { Ok(None) }
 }
 
 /// The passphrase that was set for a new repository, if any.
@@ -123,39 +122,27 @@ fn passphrase_command(command: &str) -> Result<Zeroizing<String>> {
     phrase
 }
 
-fn first_line(from: impl Read, what: &str) -> Result<Zeroizing<String>> {
+fn first_line(mut from: impl Read, what: &str) -> Result<Zeroizing<String>> {
     let fail = |why: &str| Failure::key(format!("{what}: {why}"), "its first line must be the passphrase");
-    // As large as it can get, so that no copy is left behind when it grows.
-    let mut line = Zeroizing::new(String::with_capacity(MAX_PASSPHRASE as usize + 1));
-    let mut reader = BufReader::with_capacity(MAX_PASSPHRASE as usize, from.take(MAX_PASSPHRASE));
-    reader.read_line(&mut line).map_err(|e| fail(&e.to_string()))?;
-    while line.ends_with(['\n', '\r']) {
-        line.pop();
+    // As large as it can get and without another buffer, so that no copy is left behind.
+    let mut line = Zeroizing::new(Vec::with_capacity(MAX_PASSPHRASE));
+    let mut byte = Zeroizing::new([0]);
+    while line.len() < MAX_PASSPHRASE {
+        match from.read(&mut *byte) {
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) => line.push(byte[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(fail(&error.to_string())),
+        }
     }
-    if line.is_empty() { Err(fail("there is no passphrase")) } else { Ok(line) }
+    let text = std::str::from_utf8(&line).map_err(|_| fail("it is not UTF-8"))?.trim_end_matches('\r');
+    if text.is_empty() { Err(fail("there is no passphrase")) } else { Ok(Zeroizing::new(text.to_owned())) }
 }
 
-/// Whether somebody is there to answer.
-fn is_attended() -> bool {
-    io::stdin().is_terminal() && io::stderr().is_terminal()
-}
-
-/// Asks on the terminal without showing the answer: a passphrase, or the recovery key itself.
+/// Asks for a passphrase, or the recovery key itself.
 fn question(id: &RepositoryId) -> Result<Option<Material>> {
-    eprint!("Passphrase or recovery key of repository {}: ", id.short());
-    let _ = io::stderr().flush();
-    let shown = tcgetattr(io::stdin()).ok();
-    if let Some(shown) = &shown {
-        let mut hidden = shown.clone();
-        hidden.local_modes.remove(LocalModes::ECHO);
-        hidden.local_modes.insert(LocalModes::ECHONL);
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, &hidden);
-    }
-    let answer = first_line(io::stdin().lock(), "the terminal");
-    if let Some(shown) = &shown {
-        let _ = tcsetattr(io::stdin(), OptionalActions::Flush, shown);
-    }
-    let answer = answer?;
+    let answer = prompt::ask(&format!("Passphrase or recovery key of repository {}", id.short()))?;
     if !answer.trim().starts_with("AGE-SECRET-KEY-1") {
         return Ok(Some(Material::from_passphrase(&answer)));
     }

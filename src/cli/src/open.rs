@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::location::Location;
-use crate::{human, material};
+use crate::{human, key_file, material};
 
 /// Which key a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,13 +113,13 @@ pub fn open_with(
     }
 }
 
-/// Makes sure that the folder of the cache can be written, and says where it lies.
+/// Makes the folder of the cache, for this user alone.
 ///
 /// # Errors
-/// When it cannot.
+/// When it cannot be made.
 pub fn make_cache(folder: &Path) -> Result<()> {
     let hint = "make it writable, or set FARDEL_CACHE_DIR to another folder";
-    std::fs::create_dir_all(folder).map_err(|e| Failure::io(folder, &e, hint))
+    key_file::make_folder(folder).map_err(|e| Failure::io(folder, &e, hint))
 }
 
 /// That there is no repository, and how to make one.
@@ -131,7 +131,7 @@ pub fn no_repository(location: &Location) -> Failure {
 }
 
 fn no_key(config: &Config, id: &RepositoryId, location: &Location) -> Failure {
-    let own = crate::key_file::default_path(config, id);
+    let own = key_file::default_path(config, id);
     let message =
         format!("{location}: there is no key for repository {} in {}", id.short(), human::path(&own));
     let hint = "give a key file or the file of the recovery key with --key-file, or a passphrase with --passphrase-file";

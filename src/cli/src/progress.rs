@@ -27,6 +27,7 @@ pub struct Progress {
 struct Inner {
     out: Arc<Output>,
     verb: &'static str,
+    noun: &'static str,
     counters: Counters,
     view: View,
     begun: Instant,
@@ -52,9 +53,9 @@ struct ProgressLine {
 }
 
 impl Progress {
-    /// Begins to show `verb` and the counts, and to watch for Ctrl-C.
+    /// Begins to show `verb` and how many of `noun` are done, and to watch for Ctrl-C.
     #[must_use]
-    pub fn begin(out: &Arc<Output>, verb: &'static str) -> Self {
+    pub fn begin(out: &Arc<Output>, verb: &'static str, noun: &'static str) -> Self {
         interrupt::watch();
         let view = match () {
             () if !out.progress => View::Nothing,
@@ -71,6 +72,7 @@ impl Progress {
         let inner = Inner {
             out: out.clone(),
             verb,
+            noun,
             counters: Counters::default(),
             view,
             begun: Instant::now(),
@@ -153,13 +155,15 @@ impl Inner {
     fn show(&self, now: Count, meter: &Meter) {
         match &self.view {
             View::Bar(bar) => {
-                bar.set_length(now.bytes_total.max(now.bytes_done).max(1));
-                bar.set_position(now.bytes_done);
+                // What is more than was expected has no known end.
+                let known = now.bytes_total > 0 && now.bytes_done <= now.bytes_total;
+                bar.set_length(now.bytes_total.max(1));
+                bar.set_position(if known { now.bytes_done } else { 0 });
                 bar.set_prefix(self.verb);
-                bar.set_message(describe(now, meter));
+                bar.set_message(describe(now, self.noun, meter));
                 bar.tick();
             }
-            View::Lines => eprintln_quietly(&format!("{} {}", self.verb, describe(now, meter))),
+            View::Lines => eprintln_quietly(&format!("{} {}", self.verb, describe(now, self.noun, meter))),
             View::Json => {
                 let line = ProgressLine {
                     bytes_done: now.bytes_done,
@@ -189,25 +193,26 @@ fn time_left(now: Count, meter: &Meter) -> Option<Duration> {
     if now.bytes_total == 0 { None } else { meter.time_left(now.bytes_total) }
 }
 
-/// `12.0 GiB of 40.1 GiB, 1,200 of 5,000 files, 211.0 MiB/s, 2 min 14 s left`
-fn describe(now: Count, meter: &Meter) -> String {
-    let mut text = human::bytes(now.bytes_done);
-    if now.bytes_total >= now.bytes_done && now.bytes_total > 0 {
-        text = format!("{text} of {}", human::bytes(now.bytes_total));
+/// `12.0 GiB of 40.1 GiB, 1,200 of 5,000 files, 211.0 MiB/s, 2 min 14 s left`; what is not known is left out.
+fn describe(now: Count, noun: &str, meter: &Meter) -> String {
+    let of = |done: u64, total: u64, text: &dyn Fn(u64) -> String| match total > 0 && total >= done {
+        true => format!("{} of {}", text(done), text(total)),
+        false => text(done),
+    };
+    let mut parts = Vec::new();
+    if now.bytes_done > 0 || now.bytes_total > 0 {
+        parts.push(of(now.bytes_done, now.bytes_total, &human::bytes));
     }
     if now.files_done > 0 || now.files_total > 0 {
-        text = format!("{text}, {}", human::thousands(now.files_done));
-        if now.files_total >= now.files_done && now.files_total > 0 {
-            text = format!("{text} of {}", human::thousands(now.files_total));
-        }
+        parts.push(format!("{} {noun}", of(now.files_done, now.files_total, &human::thousands)));
     }
-    if let Some(rate) = meter.rate() {
-        text = format!("{text}, {}/s", human::bytes(rate as u64));
+    if let Some(rate) = meter.rate().filter(|_| now.bytes_done > 0) {
+        parts.push(format!("{}/s", human::bytes(rate as u64)));
     }
     if let Some(left) = time_left(now, meter) {
-        text = format!("{text}, {} left", human::duration(Duration::from_secs(left.as_secs())));
+        parts.push(format!("{} left", human::duration(Duration::from_secs(left.as_secs()))));
     }
-    text
+    parts.join(", ")
 }
 
 #[cfg(test)]
@@ -218,10 +223,14 @@ mod tests {
     fn says_what_is_known_and_no_more() {
         let mut meter = Meter::default();
         let mut now = Count { bytes_done: 1 << 20, ..Count::default() };
-        assert_eq!(describe(now, &meter), "1.0 MiB");
+        assert_eq!(describe(now, "files", &meter), "1.0 MiB");
+        assert_eq!(describe(Count::default(), "files", &meter), "");
         (now.bytes_total, now.files_done, now.files_total) = (4 << 20, 1200, 5000);
         meter.add(Duration::ZERO, 0);
         meter.add(Duration::from_secs(1), 1 << 20);
-        assert_eq!(describe(now, &meter), "1.0 MiB of 4.0 MiB, 1,200 of 5,000, 1.0 MiB/s, 3.0 s left");
+        assert_eq!(
+            describe(now, "files", &meter),
+            "1.0 MiB of 4.0 MiB, 1,200 of 5,000 files, 1.0 MiB/s, 3.0 s left"
+        );
     }
 }

@@ -120,7 +120,8 @@ fn is_cut_off(card: &[u8]) -> bool {
 /// Whether there is nothing but what an `init` stores before the card.
 fn holds_no_data(store: &Blocking) -> Result<bool> {
     let catalog = Catalog::load(store)?;
-    let of_init = |name: &Name| matches!(name, Name::Card | Name::Keys(_) | Name::Signers(_) | Name::SignersSig(_));
+    let of_init =
+        |name: &Name| matches!(name, Name::Card | Name::Keys(_) | Name::Signers(_) | Name::SignersSig(_));
     Ok(catalog.objects().all(|(name, _)| of_init(&name)))
 }
 

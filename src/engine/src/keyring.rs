@@ -186,20 +186,33 @@ impl Keys {
         repository: &RepositoryId,
         identities: &Identities,
     ) -> Result<Self> {
-        let mut keys: Option<Self> = None;
-        let mut root = None;
-        for text in open_key_files(store, catalog, identities)? {
-            match text.1 {
+        let (mut lines, mut chunk_keys, mut root) = (Vec::new(), None::<ChunkKeys>, None);
+        for (hash, text) in open_key_files(store, catalog, identities)? {
+            match text {
                 KeyText::Reader(reader) if reader.repository == *repository => {
-                    keys = Some(Self::from_reader_lines(&reader.identities, &reader.chunk_keys, None)?);
+                    // Whoever can write here and knows a recipient can plant a file with keys of his own: never pick one.
+                    if chunk_keys.as_ref().is_some_and(|keys| !keys.is_same(&reader.chunk_keys)) {
+                        let why = format!(
+                            "key file {} disagrees with another one: one of them is forged",
+                            hash.short()
+                        );
+                        return Err(Error::Key(format!(
+                            "{why}; give this host's own key file, or remove the forged one"
+                        )));
+                    }
+                    lines.extend(reader.identities);
+                    chunk_keys = Some(reader.chunk_keys);
                 }
                 KeyText::Root(key) if key.repository == *repository => root = Some(key.key),
                 _ => {}
             }
         }
-        let mut keys = keys.ok_or_else(|| {
+        let chunk_keys = chunk_keys.ok_or_else(|| {
             Error::Key("this key opens none of the repository's key files; `fardel key list` shows whom they are for".into())
         })?;
+        lines.sort_by(|a, b| a.as_str().cmp(b.as_str()));
+        lines.dedup();
+        let mut keys = Self::from_reader_lines(&lines, &chunk_keys, None)?;
         keys.root = root;
         Ok(keys)
     }

@@ -161,6 +161,22 @@ impl Repository {
         })
     }
 
+    /// Reads an object with its signature; one that does not verify is a problem, and costs nothing else.
+    pub(crate) fn signed<T>(
+        &self,
+        object: &Stored,
+        signature: &Stored,
+        open: impl FnOnce(&[u8], &str) -> fardel_format::Result<T>,
+    ) -> Result<Result<T, Problem>> {
+        let problem = |error| Problem { object: object.key.clone(), error };
+        let read = self.small(object).and_then(|bytes| Ok((bytes, self.small_text(signature)?)));
+        match read {
+            Ok((bytes, signature)) => Ok(open(&bytes, &signature).map_err(problem)),
+            Err(Error::Object { error, .. }) => Ok(Err(problem(error))),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Who may do what: every record that the root key signed. A record that does not verify is a problem, never a rule;
     /// one of another repository is neither: an `init` that was cut off leaves such a record behind.
     ///
@@ -170,11 +186,14 @@ impl Repository {
         let (mut records, mut problems) = (Vec::new(), Vec::new());
         for (name, stored) in &catalog.signers {
             let Some(signature) = catalog.signer_sigs.get(name) else { continue };
-            let (bytes, signature) = (self.small(stored)?, self.small_text(signature)?);
-            match Record::from_bytes(&bytes, &signature, &self.id, name, &self.card.root_public_key) {
-                Ok(record) => records.push((*name, record)),
-                Err(_) if ObjectHash::of(&bytes) == name.hash && is_foreign(&bytes, &self.id) => {}
-                Err(error) => problems.push(Problem { object: stored.key.clone(), error }),
+            let record = self.signed(stored, signature, |bytes, signature| {
+                let foreign = ObjectHash::of(bytes) == name.hash && is_foreign(bytes, &self.id);
+                let read = Record::from_bytes(bytes, signature, &self.id, name, &self.card.root_public_key);
+                if foreign { Ok(None) } else { read.map(Some) }
+            })?;
+            match record {
+                Ok(record) => records.extend(record.map(|record| (*name, record))),
+                Err(problem) => problems.push(problem),
             }
         }
         Ok((Registry::from_records(records), problems))

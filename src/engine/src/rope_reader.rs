@@ -25,6 +25,13 @@ impl<'a> RopeLines<'a> {
     }
 }
 
+impl RopeLines<'_> {
+    /// Yields nothing more.
+    fn stop(&mut self) {
+        self.stack.clear();
+    }
+}
+
 impl Iterator for RopeLines<'_> {
     type Item = Result<Line>;
 
@@ -61,6 +68,7 @@ pub struct Folder<'a> {
     leaf: Vec<u8>,
     at: usize,
     id: Option<ChunkId>,
+    last: Option<Vec<u8>>,
 }
 
 impl<'a> Folder<'a> {
@@ -70,7 +78,7 @@ impl<'a> Folder<'a> {
     /// When the node has no entries, or they are not well formed.
     pub fn open(chunks: &'a ChunkReader<'a>, node: &Node) -> Result<Self> {
         let rope = node.entries.as_ref().ok_or_else(|| Error::Damaged("a folder has no entries".into()))?;
-        Ok(Self { lines: RopeLines::new(chunks, rope)?, leaf: Vec::new(), at: 0, id: None })
+        Ok(Self { lines: RopeLines::new(chunks, rope)?, leaf: Vec::new(), at: 0, id: None, last: None })
     }
 
     /// The next entry's line, its end included.
@@ -108,7 +116,14 @@ impl<'a> Folder<'a> {
         let node = Node::from_line(line);
         let id = self.id.map(|id| id.short()).unwrap_or_default();
         let node = node.map_err(|e| Error::object(format!("chunk {id}"), e))?;
-        node.name_bytes().map_err(|e| Error::object(format!("chunk {id}"), e))?;
+        let name = node.name_bytes().map_err(|e| Error::object(format!("chunk {id}"), e))?.into_owned();
+        // Sorted names are also what keeps a crafted folder from naming one leaf a million times.
+        if self.last.as_ref().is_some_and(|last| *last >= name) {
+            self.lines.stop();
+            self.at = self.leaf.len();
+            return Err(Error::Damaged(format!("chunk {id}: the entries of the folder are not sorted")));
+        }
+        self.last = Some(name);
         Ok(Some(node))
     }
 }

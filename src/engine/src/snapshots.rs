@@ -7,7 +7,7 @@ use fardel_format::manifest::{self, Manifest};
 use fardel_format::names::Numbered;
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
-use fardel_format::signers::{Registry, Role};
+use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
 
@@ -56,31 +56,32 @@ impl Tombs {
     pub fn load(repo: &Repository, catalog: &Catalog, registry: &Registry) -> Result<Self> {
         let mut tombs = Self::default();
         for ((writer, name), stored) in &catalog.tombs {
-            let (Some(signer), Some(signature)) =
-                (registry.get(writer), catalog.tomb_sigs.get(&(*writer, *name)))
-            else {
+            let signer = registry.honours_tomb(writer, name.seq);
+            let (Some(signer), Some(signature)) = (signer, catalog.tomb_sigs.get(&(*writer, *name))) else {
                 continue;
             };
-            let (bytes, signature) = (repo.small(stored)?, repo.small_text(signature)?);
-            match Tomb::from_bytes(&bytes, &signature, repo.id(), name, &signer.public_key) {
-                Ok(tomb) => tombs.add(*writer, registry, tomb.takes),
-                Err(error) => tombs.problems.push(Problem { object: stored.key.clone(), error }),
+            let tomb = repo.signed(stored, signature, |bytes, signature| {
+                Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
+            })?;
+            match tomb {
+                Ok(tomb) => tombs.add(*writer, signer, tomb.takes),
+                Err(problem) => tombs.problems.push(problem),
             }
         }
         Ok(tombs)
     }
 
-    fn add(&mut self, writer: WriterId, registry: &Registry, takes: Takes) {
-        let maintainer = registry.may(&writer, Role::Maintain);
+    fn add(&mut self, writer: WriterId, signer: &Signer, takes: Takes) {
+        let maintainer = signer.roles.contains(&Role::Maintain);
         match takes {
             Takes::Forget { snapshots, .. } if maintainer => self.forgotten_by_maintainer.extend(snapshots),
-            Takes::Forget { snapshots, .. } if registry.may(&writer, Role::ForgetOwn) => {
+            Takes::Forget { snapshots, .. } if signer.roles.contains(&Role::ForgetOwn) => {
                 for id in snapshots {
                     self.forgotten.entry(id).or_default().insert(writer);
                 }
             }
             Takes::Condemn { packs } if maintainer => {
-                self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation)))
+                self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation)));
             }
             Takes::Revoke { names } if maintainer => self.revoked.extend(names),
             // Whoever may not do it has not done it.
@@ -121,16 +122,18 @@ impl Snapshots {
         let mut sealed = Vec::new();
         for ((writer, name), seal) in &catalog.seals {
             let verified = match catalog.manifests.get(&(*writer, *name)) {
-                Some(stored) => {
-                    let manifest = repo.small(stored)?;
-                    let seal = repo.small_text(seal)?;
-                    verify(repo, &registry, *writer, *name, &manifest, &seal)
-                }
-                None => Err(FormatError::Truncated { what: "its manifest is missing: the snapshot" }),
+                Some(manifest) => repo.signed(manifest, seal, |manifest, seal| {
+                    verify(repo, &registry, *writer, *name, manifest, seal)
+                })?,
+                None => Err(Problem {
+                    object: seal.key.clone(),
+                    error: FormatError::Truncated { what: "its manifest is missing: the snapshot" },
+                }),
             };
             match verified {
                 Ok(snapshot) => sealed.push(snapshot),
-                Err(error) => problems.push(Problem { object: seal.key.clone(), error }),
+                // It is the seal that does not hold, whatever is wrong with the manifest.
+                Err(problem) => problems.push(Problem { object: seal.key.clone(), ..problem }),
             }
         }
         let superseded: HashSet<ObjectHash> = sealed
@@ -179,7 +182,10 @@ fn verify(
     manifest: &[u8],
     seal: &str,
 ) -> Result<Sealed, FormatError> {
-    let unknown = || FormatError::Forged { what: "a seal", why: format!("{writer} is no signer, or was removed before") };
+    let unknown = || FormatError::Forged {
+        what: "a seal",
+        why: format!("{writer} is no signer, or was removed before"),
+    };
     // A signer that was removed later sealed its older snapshots rightfully.
     let signer = registry.honours(&writer, name.seq).ok_or_else(unknown)?;
     if !signer.roles.contains(&Role::Write) && !signer.roles.contains(&Role::Maintain) {

@@ -108,14 +108,14 @@ pub fn status(repo: &Repository, catalog: &Catalog) -> Result<Status> {
     Ok(status)
 }
 
-/// Seals of known signers whose manifests are not there, unless they are revoked.
+/// Seals that could count and whose manifests are not there.
 fn bare_seals<'a>(
     catalog: &'a Catalog,
     snapshots: &Snapshots,
 ) -> Vec<(&'a (WriterId, Numbered), &'a Stored)> {
     let is_bare = |(writer, name): &(WriterId, Numbered)| {
         !catalog.manifests.contains_key(&(*writer, *name))
-            && snapshots.registry.get_even_removed(writer).is_some()
+            && snapshots.registry.honours(writer, name.seq).is_some()
             && !snapshots.tombs.revoked.contains(&name.hash.to_string())
     };
     catalog.seals.iter().filter(|(name, _)| is_bare(name)).collect()

@@ -20,6 +20,12 @@ pub struct ChunkKeys {
 }
 
 impl ChunkKeys {
+    /// Whether these are the same two keys.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.chunk.0 == other.chunk.0 && self.chunker == other.chunker
+    }
+
     /// Fresh ones.
     ///
     /// # Panics

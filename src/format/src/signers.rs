@@ -42,6 +42,8 @@ pub struct Removed {
     pub writer: WriterId,
     /// Its manifests up to this number stay; whatever it seals under a larger one counts for nothing.
     pub last_seq: u32,
+    /// Likewise for its tombs.
+    pub last_tomb: u32,
 }
 
 /// One record of the registry: what it adds and what it takes away.
@@ -113,7 +115,7 @@ pub fn sign(bytes: &[u8], repository: &RepositoryId, name: &Numbered, root: &Sig
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     signers: BTreeMap<WriterId, Signer>,
-    removed: BTreeMap<WriterId, (Signer, u32)>,
+    removed: BTreeMap<WriterId, (Signer, Removed)>,
     retired_keys: Vec<ObjectHash>,
     last_seq: u32,
 }
@@ -135,11 +137,12 @@ impl Registry {
                 registry.signers.insert(id, signer.clone());
             }
             for (_, record) in same_number {
-                for Removed { writer, last_seq } in &record.removed_signers {
-                    if let Some(signer) = registry.signers.remove(writer) {
-                        registry.removed.insert(*writer, (signer, *last_seq));
-                    } else if let Some((_, last)) = registry.removed.get_mut(writer) {
-                        *last = (*last).min(*last_seq);
+                for removed in &record.removed_signers {
+                    if let Some(signer) = registry.signers.remove(&removed.writer) {
+                        registry.removed.insert(removed.writer, (signer, *removed));
+                    } else if let Some((_, before)) = registry.removed.get_mut(&removed.writer) {
+                        before.last_seq = before.last_seq.min(removed.last_seq);
+                        before.last_tomb = before.last_tomb.min(removed.last_tomb);
                     }
                 }
                 registry.retired_keys.extend(&record.retired_keys);
@@ -165,8 +168,17 @@ impl Registry {
     /// A removed signer can still seal a second manifest under an old number; that is a fork, and `check` tells of it.
     #[must_use]
     pub fn honours(&self, writer: &WriterId, seq: u32) -> Option<&Signer> {
-        let removed = || self.removed.get(writer).filter(|(_, last_seq)| seq <= *last_seq).map(|(signer, _)| signer);
-        self.signers.get(writer).or_else(removed)
+        self.signers.get(writer).or_else(|| self.removed_if(writer, |removed| seq <= removed.last_seq))
+    }
+
+    /// The signer whose tomb of this number counts.
+    #[must_use]
+    pub fn honours_tomb(&self, writer: &WriterId, seq: u32) -> Option<&Signer> {
+        self.signers.get(writer).or_else(|| self.removed_if(writer, |removed| seq <= removed.last_tomb))
+    }
+
+    fn removed_if(&self, writer: &WriterId, counts: impl Fn(&Removed) -> bool) -> Option<&Signer> {
+        self.removed.get(writer).filter(|(_, removed)| counts(removed)).map(|(signer, _)| signer)
     }
 
     /// Whether this signer may do that now.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What was looked at, by scenario.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Counts {
     pub runs: u64,
     /// States that were looked at.
     pub states: u64,
+    /// Time that it took, of all threads together.
+    pub time: Duration,
 }
 
 impl Tally {
@@ -32,11 +34,12 @@ impl Tally {
     ///
     /// # Panics
     /// Never.
-    pub fn add(&self, scenario: &str, runs: u64, states: u64) {
+    pub fn add(&self, scenario: &str, runs: u64, states: u64, time: Duration) {
         let mut counts = self.counts.lock().expect("nobody panics while counting");
         let counts = counts.entry(scenario.to_owned()).or_default();
         counts.runs += runs;
         counts.states += states;
+        counts.time += time;
     }
 
     /// States in all.
@@ -55,11 +58,14 @@ impl Tally {
     pub fn print(&self, title: &str) {
         let counts = self.counts.lock().expect("nobody panics while counting");
         println!("{title}, seed {}, {:.0} s", self.seed, self.began.elapsed().as_secs_f64());
-        println!("{:<40} {:>9} {:>9}", "scenario", "runs", "states");
-        for (name, Counts { runs, states }) in counts.iter() {
-            println!("{name:<40} {runs:>9} {states:>9}");
+        println!("{:<45} {:>9} {:>9} {:>9}", "scenario", "runs", "states", "s");
+        let mut all = Counts::default();
+        for (name, Counts { runs, states, time }) in counts.iter() {
+            println!("{name:<45} {runs:>9} {states:>9} {:>9.1}", time.as_secs_f64());
+            all.runs += runs;
+            all.states += states;
+            all.time += *time;
         }
-        let (runs, states) = counts.values().fold((0, 0), |(r, s), c| (r + c.runs, s + c.states));
-        println!("{:<40} {runs:>9} {states:>9}", "in all");
+        println!("{:<45} {:>9} {:>9} {:>9.1}", "in all", all.runs, all.states, all.time.as_secs_f64());
     }
 }

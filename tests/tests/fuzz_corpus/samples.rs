@@ -364,7 +364,7 @@ fn records() -> Samples {
         seq: SEQ,
         created: CREATED.into(),
         signers: vec![signer],
-        removed_signers: vec![Removed { writer: WriterId([9; 8]), last_seq: 3 }],
+        removed_signers: vec![Removed { writer: WriterId([9; 8]), last_seq: 3, last_tomb: 0 }],
         retired_keys: vec![hash(1)],
     };
     let empty = Record { signers: vec![], removed_signers: vec![], retired_keys: vec![], ..record.clone() };

@@ -207,7 +207,7 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
             ..usual
         },
     };
-    let progress = Progress::begin(&app.out, if args.dry_run { "looking at" } else { "saving" });
+    let progress = Progress::begin(&app.out, if args.dry_run { "looking at" } else { "saving" }, "entries");
     let saved = backup(&opened.repo, catalog, &options, &progress);
     drop(progress);
     saved.map_err(|error| match error {
@@ -329,8 +329,12 @@ fn tell(app: &App, location: &Location, one: &Summary, report: &BackupReport) ->
     out.say(format!("  files   {files}; {}", count(one.dirs, "folder", "folders")))?;
     let stored =
         format!("stored as {} in {}", bytes(one.bytes_stored), count(one.packs_written, "pack", "packs"));
-    let stored = if one.dry_run { String::new() } else { format!("; {stored}") };
-    out.say(format!("  read    {}; {} of it new{stored}", bytes(one.bytes_read), bytes(one.bytes_added)))?;
+    let stored = if one.dry_run { String::new() } else { format!(", {stored}") };
+    out.say(format!(
+        "  read    {}; {} new, metadata included{stored}",
+        bytes(one.bytes_read),
+        bytes(one.bytes_added)
+    ))?;
     if one.inconsistent > 0 {
         out.say(format!(
             "  note    {} while being read, marked inconsistent",

@@ -104,7 +104,7 @@ pub fn run(app: &App, args: &CheckArgs) -> Result<Exit> {
         impact: opened.repo.keys().can_read,
         copy: args.replica.is_some(),
     };
-    let progress = Progress::begin(&app.out, "checking");
+    let progress = Progress::begin(&app.out, "checking", "objects");
     let checked = check::check(&opened.repo, &opened.catalog, &options, &progress);
     drop(progress);
     let report = checked?;
@@ -177,7 +177,7 @@ impl CostLine {
 }
 
 fn impact(app: &App, opened: &Opened, object: &str) -> Result<Exit> {
-    let progress = Progress::begin(&app.out, "looking");
+    let progress = Progress::begin(&app.out, "looking", "objects");
     let found = check::impact(&opened.repo, &opened.catalog, object, &progress);
     drop(progress);
     let Impact { object, meaning, costs, notes } = found?;

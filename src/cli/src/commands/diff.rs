@@ -70,7 +70,7 @@ pub fn run(app: &App, args: &DiffArgs) -> Result<Exit> {
     let before = old.resolve(args.before.path.as_deref().unwrap_or_default())?;
     let after = new.resolve(args.after.path.as_deref().unwrap_or_default())?;
     let options = DiffOptions { metadata: args.metadata };
-    let progress = Progress::begin(&app.out, "comparing");
+    let progress = Progress::begin(&app.out, "comparing", "entries");
     let mut stopped = None;
     let compared = diff((&old, &before), (&new, &after), options, &progress, |path, change| {
         progress.above(|| show(app, path, change)).map_err(|failure| {

@@ -48,7 +48,7 @@ pub fn run(app: &App, args: &DumpArgs) -> Result<Exit> {
     let browser = Browser::open(&opened.repo, &opened.catalog, &chunks, snapshot)?;
     let place = browser.resolve(path)?;
     let options = DumpOptions { memory: app.config.memory / 2, ..DumpOptions::default() };
-    let progress = Progress::begin(&app.out, "writing");
+    let progress = Progress::begin(&app.out, "writing", "files");
     // The file itself and not its lines: std's own handle would look for line ends in all of it.
     let mut out = BufWriter::with_capacity(1 << 20, raw_stdout()?);
     let dumped = dump(&opened.repo, &contents, &chunks, &place, &options, &progress, &mut out);

@@ -63,7 +63,7 @@ pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
     };
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;
-    let progress = Progress::begin(&app.out, "searching");
+    let progress = Progress::begin(&app.out, "searching", "entries");
     let (mut stopped, mut last) = (None, None);
     let found = find(&opened.repo, &opened.catalog, &snapshots, &chunks, &options, &progress, |found| {
         let shown = progress.above(|| show(app, args, found, &mut last));

@@ -116,16 +116,30 @@ pub fn create(app: &App, location: &Location, store: &Arc<dyn Store>, new: &New<
             Some(app.config.key_file.clone().unwrap_or_else(own))
         }
     };
+    let mut unused = Unused(Vec::new());
     if let Some(path) = &key_file {
         key_file::save_new(path, &prepared.host.to_text())?;
+        unused.0.push(path.clone());
     }
     let recovery_file = save_recovery(new, &prepared, key_file.as_deref())?;
+    unused.0.extend(recovery_file.clone());
     tell(app, location, &prepared, key_file.as_deref(), recovery_file.as_deref())?;
     let recovery = recovery_file.is_none().then(|| prepared.recovery.clone());
     let host = prepared.host.clone();
+    // From here on there may be a repository, whatever the answer says.
+    unused.0.clear();
     let id = prepared.publish()?;
     app.out.say(format!("Repository {} is ready at {location}.", id.short()))?;
     Ok(Created { id, host, key_file, recovery_file, recovery })
+}
+
+/// Key files of a repository that does not exist; they go unless it comes to be.
+struct Unused(Vec<PathBuf>);
+
+impl Drop for Unused {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|path| drop(std::fs::remove_file(path)));
+    }
 }
 
 impl Created {

@@ -1,8 +1,9 @@
 //! `fardel ls`: what is in a snapshot.
 
 use fardel_engine::Error as EngineError;
-use fardel_engine::browse::{Browser, Contents, Unreadable};
+use fardel_engine::browse::{Browser, Contents, Place, Unreadable};
 use fardel_engine::snapshots::Snapshots;
+use fardel_format::tree::{Node, NodeKind};
 use serde::Serialize;
 
 use crate::app::App;
@@ -40,33 +41,63 @@ pub fn run(app: &App, args: &LsArgs) -> Result<Exit> {
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;
     let browser = Browser::open(&opened.repo, &opened.catalog, &chunks, snapshot)?;
-    let place = browser.resolve(args.what.path.as_deref().unwrap_or_default())?;
-    let (out, mut entries, mut stopped) = (&app.out, 0, None);
-    let listed = browser.list(&place, args.recursive, |path, node| {
-        entries += 1;
-        let shown = match (out.is_json(), args.long) {
+    let mut list = List { app, args, entries: 0, unreadable: 0 };
+    let path = match (&args.what.path, args.recursive) {
+        // Folders that are only above the sources tell nobody anything.
+        (None, false) => {
+            for (path, node) in browser.sources() {
+                list.show(&path, Some(node))?;
+                if node.kind == NodeKind::Dir {
+                    list.folder(&browser, &browser.resolve(&path)?)?;
+                }
+            }
+            "/".to_owned()
+        }
+        (path, _) => {
+            let place = browser.resolve(path.as_deref().unwrap_or_default())?;
+            list.folder(&browser, &place)?;
+            path_for_programs(&place.path).0
+        }
+    };
+    let List { entries, unreadable, .. } = list;
+    app.out.summary(&Summary { snapshot_id: browser.id().to_string(), path, entries, unreadable })?;
+    Ok(if unreadable == 0 { Exit::Done } else { Exit::Damaged })
+}
+
+/// What was listed so far.
+struct List<'a> {
+    app: &'a App,
+    args: &'a LsArgs,
+    entries: u64,
+    unreadable: u64,
+}
+
+impl List<'_> {
+    fn folder(&mut self, browser: &Browser<'_>, place: &Place) -> Result<()> {
+        let mut stopped = None;
+        let listed = browser.list(place, self.args.recursive, |path, node| {
+            self.show(path, node).map_err(|failure| {
+                stopped = Some(failure);
+                EngineError::Interrupted
+            })
+        });
+        if let Some(failure) = stopped {
+            return Err(failure);
+        }
+        let unreadable = listed?;
+        self.unreadable += unreadable.count();
+        tell_unreadable(self.app, &unreadable)
+    }
+
+    fn show(&mut self, path: &[u8], node: Option<&Node>) -> Result<()> {
+        self.entries += 1;
+        let out = &self.app.out;
+        match (out.is_json(), self.args.long) {
             (true, _) => out.json_item("entry", &Entry::of(path, node)),
             (false, true) => out.data(long_line(path, node)),
             (false, false) => out.data(human::shown(path)),
-        };
-        shown.map_err(|failure| {
-            stopped = Some(failure);
-            EngineError::Interrupted
-        })
-    });
-    if let Some(failure) = stopped {
-        return Err(failure);
+        }
     }
-    let unreadable = listed?;
-    tell_unreadable(app, &unreadable)?;
-    let path = path_for_programs(&place.path).0;
-    out.summary(&Summary {
-        snapshot_id: browser.id().to_string(),
-        path,
-        entries,
-        unreadable: unreadable.count(),
-    })?;
-    Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Damaged })
 }
 
 /// Says what could not be read, so that nobody takes the rest for everything.

@@ -71,7 +71,7 @@ pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
         owners: (args.owner || args.no_owner).then_some(args.owner),
         memory: app.config.memory,
     };
-    let progress = Progress::begin(&app.out, if args.dry_run { "comparing" } else { "restoring" });
+    let progress = Progress::begin(&app.out, if args.dry_run { "comparing" } else { "restoring" }, "entries");
     let restored =
         restore(&opened.repo, &opened.catalog, snapshot, args.what.path.as_deref(), &options, &progress);
     drop(progress);

@@ -83,13 +83,17 @@ fn root(app: &App, opened: &Opened, sealed: &Sealed) -> Option<Root> {
     root.inspect_err(complain).ok()
 }
 
-/// Checkpoints that a later snapshot of the same run replaces.
+/// Checkpoints that a later snapshot replaces: any of the same run, or a finished one of the same machine and sources.
 fn superfluous(roots: &[Option<Root>]) -> HashSet<usize> {
-    let mut later_runs = HashSet::new();
+    let (mut later_runs, mut finished) = (HashSet::new(), HashSet::new());
     let mut superfluous = HashSet::new();
     for (i, root) in roots.iter().enumerate().rev() {
         let Some(root) = root else { continue };
-        if !later_runs.insert(root.run.to_string()) && root.partial {
+        let paths = || root.sources.iter().map(|source| source.path_bytes().unwrap_or_default().into_owned());
+        let is_followed = !later_runs.insert(root.run.to_string());
+        if !root.partial {
+            finished.extend(paths().map(|path| (&root.host, path)));
+        } else if is_followed || paths().all(|path| finished.contains(&(&root.host, path))) {
             superfluous.insert(i);
         }
     }

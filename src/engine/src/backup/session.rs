@@ -262,4 +262,12 @@ impl<'a> Session<'a> {
         self.monitor.warning(&message);
         self.report.unreadable.push((path, message));
     }
+
+    /// The attributes of a file are more than an entry can hold.
+    pub fn oversized_xattrs(&mut self, path: &Path) {
+        let path = path.display().to_string();
+        let message = format!("{path}: its extended attributes are larger than 1 MiB: left out");
+        self.monitor.warning(&message);
+        self.report.unreadable.push((path, message));
+    }
 }

@@ -16,6 +16,9 @@ use super::session::Session;
 use crate::packs::{ChunkReader, Packer};
 use crate::{Error, Result};
 
+/// Longest line of a tree, in bytes; only extended attributes can make one so long.
+const MAX_LINE: usize = 1 << 20;
+
 /// A folder whose entries are being gathered.
 struct OpenFolder<'a> {
     path: Vec<u8>,
@@ -68,7 +71,7 @@ impl<'a> TreeSaver<'a> {
         for event in walk {
             match event {
                 Event::Enter(entry) => self.enter(session, entry),
-                Event::Leave => self.leave(&mut session.packer)?,
+                Event::Leave => self.leave(session)?,
                 Event::Entry(entry) => self.entry(session, entry)?,
                 Event::Excluded { path, why } => {
                     session.excluded(&self.tree.path().join(as_path(&path)), why != ExcludedBy::Pattern)
@@ -112,11 +115,12 @@ impl<'a> TreeSaver<'a> {
         session.folder();
     }
 
-    fn leave(&mut self, packer: &mut Packer) -> Result<()> {
-        let OpenFolder { node, leaf, mut rope, .. } = self.stack.pop().expect("a folder was entered");
+    fn leave(&mut self, session: &mut Session<'_>) -> Result<()> {
+        let OpenFolder { path, node, leaf, mut rope, .. } = self.stack.pop().expect("a folder was entered");
         let name = node.name_bytes().map_err(|e| Error::object("a folder", e))?.into_owned();
-        let line = finish(packer, node, &leaf, &mut rope)?.to_line();
-        self.add_line(packer, &name, &line)
+        let mut node = finish(&mut session.packer, node, &leaf, &mut rope)?;
+        let line = self.line(session, &path, &mut node);
+        self.add_line(&mut session.packer, &name, &line)
     }
 
     fn add_line(&mut self, packer: &mut Packer, name: &[u8], line: &[u8]) -> Result<()> {
@@ -144,7 +148,7 @@ impl<'a> TreeSaver<'a> {
                 Found::New => {}
             }
         }
-        let node = if entry.meta.kind == Kind::File {
+        let mut node = if entry.meta.kind == Kind::File {
             match self.file(session, &entry) {
                 Ok(node) => node,
                 Err(Error::Source(error)) => {
@@ -159,7 +163,8 @@ impl<'a> TreeSaver<'a> {
             node
         };
         session.saved(&entry.meta, known);
-        self.add_line(&mut session.packer, entry.name(), &node.to_line())
+        let line = self.line(session, &entry.path, &mut node);
+        self.add_line(&mut session.packer, entry.name(), &line)
     }
 
     fn file(&mut self, session: &mut Session<'_>, entry: &Entry) -> Result<Node> {
@@ -190,6 +195,17 @@ impl<'a> TreeSaver<'a> {
             node.inconsistent = Some(why);
         }
         Ok(node)
+    }
+
+    /// The entry's line. Attributes that make it longer than a reader takes are left out, and that is told.
+    fn line(&self, session: &mut Session<'_>, path: &[u8], node: &mut Node) -> Vec<u8> {
+        let line = node.to_line();
+        if line.len() <= MAX_LINE {
+            return line;
+        }
+        node.xattrs.clear();
+        session.oversized_xattrs(&self.tree.path().join(as_path(path)));
+        node.to_line()
     }
 
     fn xattrs(&self, session: &mut Session<'_>, entry: &Entry) -> Vec<fardel_format::tree::Xattr> {

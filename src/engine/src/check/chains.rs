@@ -25,7 +25,12 @@ pub const NEVER: u32 = u32::MAX;
 ///
 /// # Errors
 /// When the store fails.
-pub fn sort<'a>(catalog: &Catalog, snapshots: &'a Snapshots, closures: &mut Closures<'_>, packs: &Packs) -> Result<Vec<Vec<&'a Sealed>>> {
+pub fn sort<'a>(
+    catalog: &Catalog,
+    snapshots: &'a Snapshots,
+    closures: &mut Closures<'_>,
+    packs: &Packs,
+) -> Result<Vec<Vec<&'a Sealed>>> {
     let mut chains: Vec<(Vec<&Sealed>, Vec<u64>)> = Vec::new();
     for sealed in &snapshots.sealed {
         let bits = bits(&closures.of(&manifest_key(catalog, sealed), &sealed.manifest)?, packs);
@@ -62,7 +67,12 @@ impl<'a> Chain<'a> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn new(catalog: &Catalog, snapshots: Vec<&'a Sealed>, closures: &mut Closures<'_>, packs: &Packs) -> Result<Self> {
+    pub fn new(
+        catalog: &Catalog,
+        snapshots: Vec<&'a Sealed>,
+        closures: &mut Closures<'_>,
+        packs: &Packs,
+    ) -> Result<Self> {
         let mut since = vec![NEVER; packs.len()];
         for (position, sealed) in snapshots.iter().enumerate() {
             let closure = closures.of(&manifest_key(catalog, sealed), &sealed.manifest)?;

@@ -62,19 +62,25 @@ pub fn prove(
         }
         let (wants, _, nonsense) = walker.finish();
         if nonsense > 1000 {
-            findings.note(format!("{nonsense} parts of trees and maps are not well formed; the first 1000 are listed"));
+            findings.note(format!(
+                "{nonsense} parts of trees and maps are not well formed; the first 1000 are listed"
+            ));
         }
         let unproven = proof::prove(&wants.finish()?, &proven.holdings, &chain, &mut lost)?;
         for (position, (count, pack)) in &unproven.outside {
             let sealed = chain.snapshots[*position as usize];
             let hash = packs.hash(*pack).map(ObjectHash::short).unwrap_or_default();
-            let why = format!("{count} chunks lie in packs that it does not name, such as {hash}: a collection could delete them");
+            let why = format!(
+                "{count} chunks lie in packs that it does not name, such as {hash}: a collection could delete them"
+            );
             findings.add(manifest_key(catalog, sealed), Class::Forged, why).costs.add_snapshot(sealed.id());
         }
         if unproven.false_lengths > 0 {
             let hash = packs.hash(unproven.false_length_in).map(ObjectHash::short).unwrap_or_default();
             let lengths = unproven.false_lengths;
-            findings.note(format!("{lengths} chunks have another length than a map says, such as one in pack {hash}"));
+            findings.note(format!(
+                "{lengths} chunks have another length than a map says, such as one in pack {hash}"
+            ));
         }
     }
     Ok(Lost { chunks: lost.finish()?, snapshots: walked })
@@ -107,7 +113,12 @@ pub fn root_key(context: &Context<'_>, sealed: &Sealed) -> String {
 }
 
 /// The object that a part of a tree lies in.
-fn home(index: &ChunkIndex, catalog: &crate::catalog::Catalog, sealed: &Sealed, chunk: Option<&ChunkId>) -> String {
+fn home(
+    index: &ChunkIndex,
+    catalog: &crate::catalog::Catalog,
+    sealed: &Sealed,
+    chunk: Option<&ChunkId>,
+) -> String {
     let location = chunk.and_then(|id| index.locate(id, fardel_format::pack::PackKind::Meta));
     match location {
         Some(location) => pack_key(catalog, &location.pack.hash).to_string(),
@@ -163,7 +174,11 @@ pub fn attribute(
     }
     if let Some((first, count)) = homeless {
         let others = if count > 1 { format!(" (and {} other chunks)", count - 1) } else { String::new() };
-        findings.add(format!("chunk {first}"), Class::Missing, format!("it is in no pack that is here{others}"));
+        findings.add(
+            format!("chunk {first}"),
+            Class::Missing,
+            format!("it is in no pack that is here{others}"),
+        );
     }
     sorter.finish()
 }

@@ -185,8 +185,12 @@ impl<'a> CostWalk<'a> {
 
     fn losses(&self, id: &ChunkId, kind: PackKind) -> Result<Vec<u32>> {
         let found = self.lost.find(&id.0)?;
-        let objects: Vec<_> =
-            found.iter().map(|record| split_kind(word(record, 0))).filter(|(k, _)| *k == kind).map(|(_, o)| o).collect();
+        let objects: Vec<_> = found
+            .iter()
+            .map(|record| split_kind(word(record, 0)))
+            .filter(|(k, _)| *k == kind)
+            .map(|(_, o)| o)
+            .collect();
         let (opaque, index) = &self.opaque;
         if objects.is_empty() && !opaque.is_empty() && index.locate(id, kind).is_none() {
             return Ok(opaque.clone());
@@ -206,7 +210,8 @@ impl<'a> CostWalk<'a> {
                 }
             }
             (NodeKind::Dir, _, Some(rope)) => {
-                let held = |open: &Open| if let Part::Entries(bytes, _) = &open.part { bytes.len() } else { 0 };
+                let held =
+                    |open: &Open| if let Part::Entries(bytes, _) = &open.part { bytes.len() } else { 0 };
                 if stack.len() > MAX_NESTING || stack.iter().map(held).sum::<usize>() > MAX_OPEN {
                     self.cut = true;
                     return Ok(());
@@ -276,7 +281,8 @@ impl<'a> CostWalk<'a> {
             return Ok(Err(losses));
         }
         let Some(bytes) = self.read(id)? else { return Ok(Ok(None)) };
-        let lines = rope::parse_leaf(&bytes).and_then(Iterator::collect::<Result<Vec<_>, _>>).unwrap_or_default();
+        let lines =
+            rope::parse_leaf(&bytes).and_then(Iterator::collect::<Result<Vec<_>, _>>).unwrap_or_default();
         Ok(Ok(Some(Level { lines: lines.into_iter(), depth: depth - 1, key: Some(key), dirty: false })))
     }
 }

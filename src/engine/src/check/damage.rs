@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use fardel_format::names::Name;
 use fardel_format::ObjectHash;
+use fardel_format::names::Name;
 
 use super::Context;
 use super::closures::Closures;
@@ -25,7 +25,11 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// When the store fails.
-pub fn blame_snapshots(context: &Context<'_>, closures: &mut Closures<'_>, findings: &mut Findings) -> Result<()> {
+pub fn blame_snapshots(
+    context: &Context<'_>,
+    closures: &mut Closures<'_>,
+    findings: &mut Findings,
+) -> Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
@@ -47,7 +51,9 @@ pub fn blame_snapshots(context: &Context<'_>, closures: &mut Closures<'_>, findi
     }
     findings.for_each(|finding| {
         let kind = Name::parse(&finding.object);
-        if matches!(kind, Some(Name::Pack(..) | Name::List(_) | Name::Root(_))) && finding.costs.snapshots.is_empty() {
+        if matches!(kind, Some(Name::Pack(..) | Name::List(_) | Name::Root(_)))
+            && finding.costs.snapshots.is_empty()
+        {
             finding.harmless = true;
             finding.why.push_str("; no snapshot needs it");
         }
@@ -90,7 +96,13 @@ pub struct Evidence {
 ///
 /// # Errors
 /// When a temporary file fails.
-pub fn examine(context: &Context<'_>, packs: &Packs, reader: &PackReader, evidence: &mut Evidence, findings: &mut Findings) -> Result<()> {
+pub fn examine(
+    context: &Context<'_>,
+    packs: &Packs,
+    reader: &PackReader,
+    evidence: &mut Evidence,
+    findings: &mut Findings,
+) -> Result<()> {
     for (hash, keys) in damaged_packs(findings) {
         let (Some(number), Some(copies)) = (packs.number(&hash), context.catalog.packs.get(&hash)) else {
             evidence.opaque.extend(keys);
@@ -129,7 +141,12 @@ pub fn name_costs(
         return Ok(());
     }
     let Context { repo, catalog, .. } = context;
-    segments::suspects(repo, catalog, |hash| damaged.get(hash).and_then(|_| packs.number(hash)), &mut evidence.suspects)?;
+    segments::suspects(
+        repo,
+        catalog,
+        |hash| damaged.get(hash).and_then(|_| packs.number(hash)),
+        &mut evidence.suspects,
+    )?;
     let suspects = evidence.suspects.finish()?;
     let index = ChunkIndex::for_reading(repo, catalog, reader)?;
     let chunks = ChunkReader::new(repo, reader, &index)?;
@@ -137,12 +154,19 @@ pub fn name_costs(
     let lost = Lost { chunks: cannot_be_had(context, &index, &chunks, candidates)?, snapshots: 0 };
     let mut objects: Vec<String> = damaged.values().flatten().cloned().collect();
     let own = objects.len();
-    let lost = content::attribute(context, packs, &lost, &suspects, &evidence.opaque, findings, &mut objects)?;
-    let opaque = objects.iter().enumerate().filter(|(_, o)| evidence.opaque.contains(o)).map(|(i, _)| i as u32).collect();
+    let lost =
+        content::attribute(context, packs, &lost, &suspects, &evidence.opaque, findings, &mut objects)?;
+    let opaque = objects
+        .iter()
+        .enumerate()
+        .filter(|(_, o)| evidence.opaque.contains(o))
+        .map(|(i, _)| i as u32)
+        .collect();
 
     let memory = context.options.memory / 8;
     let scratch = &context.scratch;
-    let mut walk = CostWalk::new(&chunks, context.monitor, &lost, (opaque, &index), objects.len(), scratch, memory);
+    let mut walk =
+        CostWalk::new(&chunks, context.monitor, &lost, (opaque, &index), objects.len(), scratch, memory);
     let everywhere = objects.len() > own;
     walk_all(context, closures, &mut walk, |pack| everywhere || damaged.contains_key(pack))?;
     let cut = walk.cut;
@@ -175,7 +199,9 @@ pub fn walk_all(
                     walk.source(sealed.id(), &path, &source.node)?;
                 }
             }
-            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => return Err(error.into()),
+            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => {
+                return Err(error.into());
+            }
             // That is a finding of its own.
             Err(_) => {}
         }
@@ -191,7 +217,8 @@ fn cannot_be_had(
     candidates: &Sorted<SUSPECT>,
 ) -> Result<Sorted<SUSPECT>> {
     let memory = context.options.memory / 16;
-    let (mut lost, mut placed) = (Sorter::new(&context.scratch, memory), Sorter::<76>::new(&context.scratch, memory));
+    let (mut lost, mut placed) =
+        (Sorter::new(&context.scratch, memory), Sorter::<76>::new(&context.scratch, memory));
     for record in candidates.iter() {
         let record = record?;
         let (id, (kind, _)) = (id_of(&record), split_kind(word(&record, 0)));
@@ -215,7 +242,9 @@ fn cannot_be_had(
         let (id, (kind, _)) = (id_of(&record), split_kind(word(&record, 0)));
         match chunks.get(&id, kind) {
             Ok(_) => {}
-            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => return Err(error.into()),
+            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => {
+                return Err(error.into());
+            }
             Err(_) => lost.push(record)?,
         }
     }

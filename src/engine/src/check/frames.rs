@@ -147,7 +147,10 @@ impl Ledger {
     /// # Errors
     /// When a temporary file fails.
     pub fn table(&self, number: u32, hash: &ObjectHash, size: u64, toc: &Toc) -> Result<()> {
-        let digest = digest(toc.kind, toc.frames.iter().flat_map(|(span, members)| members.iter().map(move |m| (*span, *m))));
+        let digest = digest(
+            toc.kind,
+            toc.frames.iter().flat_map(|(span, members)| members.iter().map(move |m| (*span, *m))),
+        );
         let mut state = self.lock();
         state.digests[number as usize] = Some(digest);
         if toc.kind == PackKind::Meta {
@@ -183,7 +186,13 @@ impl Ledger {
     ///
     /// # Errors
     /// When a temporary file fails. What is wrong with the frame is noted instead.
-    pub fn prove(&self, job: &FrameJob, chunk_key: &ChunkKey, decompressor: &mut Decompressor, plain: &mut Vec<u8>) -> Result<()> {
+    pub fn prove(
+        &self,
+        job: &FrameJob,
+        chunk_key: &ChunkKey,
+        decompressor: &mut Decompressor,
+        plain: &mut Vec<u8>,
+    ) -> Result<()> {
         let pack = &job.pack;
         let (span, members) = &pack.toc.frames[job.frame];
         let decoded = match &job.stored {
@@ -272,7 +281,8 @@ impl Proven {
 
 /// A digest of where a pack's chunks lie, whatever the order in which that is told.
 pub fn digest(kind: PackKind, rows: impl Iterator<Item = (FrameSpan, Member)>) -> [u8; 32] {
-    let mut rows: Vec<_> = rows.map(|(span, m)| (span.offset, m.offset, m.id, m.len, span.stored, span.plain)).collect();
+    let mut rows: Vec<_> =
+        rows.map(|(span, m)| (span.offset, m.offset, m.id, m.len, span.stored, span.plain)).collect();
     rows.sort_unstable();
     let mut hasher = blake3::Hasher::new();
     hasher.update(&[u8::from(kind == PackKind::Meta)]);

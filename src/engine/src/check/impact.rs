@@ -45,7 +45,9 @@ pub fn impact(repo: &Repository, catalog: &Catalog, object: &str, monitor: &dyn 
             impact.meaning = "a snapshot's root: without it nobody knows what the snapshot holds".into();
         }
         Name::List(hash) => {
-            impact.costs = costs(snapshots.sealed.iter().filter(|s| s.manifest.lists.iter().any(|list| list.hash == hash)));
+            impact.costs = costs(
+                snapshots.sealed.iter().filter(|s| s.manifest.lists.iter().any(|list| list.hash == hash)),
+            );
             impact.meaning = "a list of packs: its snapshots can still be restored, but not proved to be whole, nor copied".into();
         }
         Name::Manifest(writer, n) | Name::Seal(writer, n) => {
@@ -54,19 +56,25 @@ pub fn impact(repo: &Repository, catalog: &Catalog, object: &str, monitor: &dyn 
         }
         Name::Signers(n) | Name::SignersSig(n) => {
             let registry = registry_without(repo, catalog, &n)?;
-            impact.costs = costs(snapshots.sealed.iter().filter(|s| registry.get_even_removed(&s.writer).is_none()));
-            impact.meaning = "a record of signers: snapshots of signers that only it names count no more".into();
+            impact.costs =
+                costs(snapshots.sealed.iter().filter(|s| registry.get_even_removed(&s.writer).is_none()));
+            impact.meaning =
+                "a record of signers: snapshots of signers that only it names count no more".into();
         }
         Name::Tomb(writer, n) | Name::TombSig(writer, n) => {
             impact.meaning = tomb(&context, &writer, &n)?;
         }
         Name::Card => {
             impact.costs = all();
-            impact.meaning = "the card: without it this is no repository; every copy holds the same bytes".into();
+            impact.meaning =
+                "the card: without it this is no repository; every copy holds the same bytes".into();
         }
         Name::Keys(_) => keys(catalog, &mut impact, all),
         Name::Index(_) => impact.meaning = "an index segment: nothing, it is made again from packs".into(),
-        Name::Intent(_) => impact.meaning = "an intent of a replication that runs or was interrupted: no snapshot needs it".into(),
+        Name::Intent(_) => {
+            impact.meaning =
+                "an intent of a replication that runs or was interrupted: no snapshot needs it".into()
+        }
         Name::Ack(..) => impact.meaning = "an acknowledgement of a copy: no snapshot needs it".into(),
     }
     Ok(impact)
@@ -80,9 +88,13 @@ fn costs<'a>(snapshots: impl Iterator<Item = &'a Sealed>) -> Costs {
 
 /// Finds the object, also among packs that are gone.
 fn find(catalog: &Catalog, gone: &[ObjectHash], text: &str) -> Result<(Name, String)> {
-    let none = || Error::NotFound(format!("there is no object {text}: give a key, or the beginning of a hash"));
+    let none =
+        || Error::NotFound(format!("there is no object {text}: give a key, or the beginning of a hash"));
     let is_hash = !text.is_empty() && text.len() <= 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    let gone = gone.iter().map(|hash| Name::Pack(*hash, None)).map(|name| (key_of(&name, FanOut::FLAT).to_string(), name));
+    let gone = gone
+        .iter()
+        .map(|hash| Name::Pack(*hash, None))
+        .map(|name| (key_of(&name, FanOut::FLAT).to_string(), name));
     let here = catalog.objects().map(|(name, stored)| (stored.key.to_string(), name));
     let mut found: Option<(Name, String)> = None;
     let mut hashes = BTreeSet::new();
@@ -105,13 +117,24 @@ fn find(catalog: &Catalog, gone: &[ObjectHash], text: &str) -> Result<(Name, Str
         return Err(Error::NotFound(format!("{text} is the beginning of several objects: give more digits")));
     }
     // A pack that was asked for under another generation or fan-out.
-    if found.is_none() && let Some(Name::Pack(hash, _)) = Name::parse(text) {
-        return if catalog.packs.contains_key(&hash) { find(catalog, &[], &hash.to_string()) } else { Err(none()) };
+    if found.is_none()
+        && let Some(Name::Pack(hash, _)) = Name::parse(text)
+    {
+        return if catalog.packs.contains_key(&hash) {
+            find(catalog, &[], &hash.to_string())
+        } else {
+            Err(none())
+        };
     }
     found.ok_or_else(none)
 }
 
-fn pack(context: &Context<'_>, closures: &mut Closures<'_>, hash: &ObjectHash, impact: &mut Impact) -> Result<()> {
+fn pack(
+    context: &Context<'_>,
+    closures: &mut Closures<'_>,
+    hash: &ObjectHash,
+    impact: &mut Impact,
+) -> Result<()> {
     let Context { repo, catalog, snapshots, .. } = context;
     for sealed in &snapshots.sealed {
         let closure = closures.of(&manifest_key(catalog, sealed), &sealed.manifest)?;
@@ -138,7 +161,8 @@ fn pack(context: &Context<'_>, closures: &mut Closures<'_>, hash: &ObjectHash, i
     let lost = nowhere_else(context, &index, hash, &members)?;
     let opaque = if known { Vec::new() } else { vec![0] };
     let memory = context.options.memory / 8;
-    let mut walk = CostWalk::new(&chunks, context.monitor, &lost, (opaque, &index), 1, &context.scratch, memory);
+    let mut walk =
+        CostWalk::new(&chunks, context.monitor, &lost, (opaque, &index), 1, &context.scratch, memory);
     walk_all(context, closures, &mut walk, |pack| pack == hash)?;
     let cut = walk.cut;
     let walked = walk.finish().pop().unwrap_or_default();
@@ -166,14 +190,24 @@ fn members(context: &Context<'_>, reader: &PackReader, hash: &ObjectHash) -> Res
                 sorter.push(suspect(&member.id, toc.kind, 0))?;
             }
         }
-        None => segments::suspects(context.repo, context.catalog, |found| (found == hash).then_some(0), &mut sorter)?,
+        None => segments::suspects(
+            context.repo,
+            context.catalog,
+            |found| (found == hash).then_some(0),
+            &mut sorter,
+        )?,
     }
     let members = sorter.finish()?;
     let known = !members.is_empty();
     Ok((members, known))
 }
 
-fn nowhere_else(context: &Context<'_>, index: &ChunkIndex, hash: &ObjectHash, members: &Sorted<SUSPECT>) -> Result<Sorted<SUSPECT>> {
+fn nowhere_else(
+    context: &Context<'_>,
+    index: &ChunkIndex,
+    hash: &ObjectHash,
+    members: &Sorted<SUSPECT>,
+) -> Result<Sorted<SUSPECT>> {
     let mut sorter = Sorter::new(&context.scratch, context.options.memory / 16);
     for record in members.iter() {
         let record = record?;
@@ -191,7 +225,9 @@ fn registry_without(repo: &Repository, catalog: &Catalog, without: &Numbered) ->
         let Some(signature) = catalog.signer_sigs.get(name) else { continue };
         let (bytes, signature) = (repo.small(stored)?, repo.small_text(signature)?);
         let root = &repo.card().root_public_key;
-        records.extend(Record::from_bytes(&bytes, &signature, repo.id(), name, root).ok().map(|record| (*name, record)));
+        records.extend(
+            Record::from_bytes(&bytes, &signature, repo.id(), name, root).ok().map(|record| (*name, record)),
+        );
     }
     Ok(Registry::from_records(records))
 }
@@ -215,7 +251,9 @@ fn tomb(context: &Context<'_>, writer: &fardel_format::WriterId, name: &Numbered
             format!("a tomb: {} forgotten snapshots could come back ({}…)", snapshots.len(), short.join(", "))
         }
         Takes::Condemn { packs } => format!("a tomb: {} condemned packs would be trusted again", packs.len()),
-        Takes::Revoke { names } => format!("a tomb: {} revoked manifests or intents would count again", names.len()),
+        Takes::Revoke { names } => {
+            format!("a tomb: {} revoked manifests or intents would count again", names.len())
+        }
     })
 }
 
@@ -223,7 +261,9 @@ fn keys(catalog: &Catalog, impact: &mut Impact, all: impl Fn() -> Costs) {
     let others = catalog.keys.len().saturating_sub(1);
     impact.meaning = match others {
         0 => "the last key file: only hosts that keep the keys themselves could read on".into(),
-        _ => format!("a key file: whoever opens the repository through it opens nothing any more; {others} others remain"),
+        _ => format!(
+            "a key file: whoever opens the repository through it opens nothing any more; {others} others remain"
+        ),
     };
     if others == 0 {
         impact.costs = all();

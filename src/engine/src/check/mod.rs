@@ -33,7 +33,9 @@ mod structure;
 mod tally;
 
 pub use impact::impact;
-pub use report::{CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled};
+pub use report::{
+    CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled,
+};
 pub use run::check;
 
 use crate::catalog::Catalog;

@@ -68,7 +68,13 @@ pub fn manifest_key(catalog: &Catalog, sealed: &Sealed) -> String {
 ///
 /// # Errors
 /// When the store fails.
-pub fn gather(catalog: &Catalog, snapshots: &Snapshots, closures: &mut Closures<'_>, copy: bool, findings: &mut Findings) -> Result<Packs> {
+pub fn gather(
+    catalog: &Catalog,
+    snapshots: &Snapshots,
+    closures: &mut Closures<'_>,
+    copy: bool,
+    findings: &mut Findings,
+) -> Result<Packs> {
     let mut packs = Packs::new(catalog);
     let mut gone = BTreeSet::new();
     for sealed in &snapshots.sealed {
@@ -97,7 +103,9 @@ fn root_lack(catalog: &Catalog, sealed: &Sealed) -> Option<Lack> {
             let key = key_of(&Name::Root(root.hash), FanOut::FLAT);
             Some(Lack::new(key, Class::Missing, "the root of a snapshot is not here"))
         }
-        Some(stored) => wrong_size(stored.size, root.size).map(|(class, why)| Lack::new(&stored.key, class, why)),
+        Some(stored) => {
+            wrong_size(stored.size, root.size).map(|(class, why)| Lack::new(&stored.key, class, why))
+        }
     }
 }
 
@@ -120,15 +128,23 @@ pub fn strangers(catalog: &Catalog, findings: &mut Findings) {
     if catalog.ignored == 0 {
         return;
     }
-    let first: Vec<_> = catalog.strangers.iter().take(5).map(|name| name.escape_debug().to_string()).collect();
+    let first: Vec<_> =
+        catalog.strangers.iter().take(5).map(|name| name.escape_debug().to_string()).collect();
     let dots = if catalog.ignored > first.len() as u64 { ", …" } else { "" };
-    findings.note(format!("{} names are none of ours and were ignored: {}{dots}", catalog.ignored, first.join(", ")));
+    findings.note(format!(
+        "{} names are none of ours and were ignored: {}{dots}",
+        catalog.ignored,
+        first.join(", ")
+    ));
 }
 
 /// `init` makes two key files at least: one for readers, one for administrators.
 pub fn keys(catalog: &Catalog, findings: &mut Findings) {
     if catalog.keys.len() < 2 {
-        let why = format!("{} key files are here; a repository begins with two. Whoever has lost theirs reads nothing", catalog.keys.len());
+        let why = format!(
+            "{} key files are here; a repository begins with two. Whoever has lost theirs reads nothing",
+            catalog.keys.len()
+        );
         findings.add("keys/", Class::Missing, why);
     }
 }

@@ -27,7 +27,12 @@ pub struct Unproven {
 ///
 /// # Errors
 /// When a temporary file fails.
-pub fn prove(wants: &Sorted<WANT>, holdings: &Sorted<HOLDING>, chain: &Chain<'_>, lost: &mut Sorter<SUSPECT>) -> Result<Unproven> {
+pub fn prove(
+    wants: &Sorted<WANT>,
+    holdings: &Sorted<HOLDING>,
+    chain: &Chain<'_>,
+    lost: &mut Sorter<SUSPECT>,
+) -> Result<Unproven> {
     let mut unproven = Unproven::default();
     let mut held = holdings.iter().peekable();
     let mut last: Option<[u8; 36]> = None;
@@ -43,7 +48,9 @@ pub fn prove(wants: &Sorted<WANT>, holdings: &Sorted<HOLDING>, chain: &Chain<'_>
         last = Some(what);
         if new_id {
             group.clear();
-            while let Some(holding) = held.next_if(|holding| holding.as_ref().map_or(true, |holding| holding[..32] <= want[..32])) {
+            while let Some(holding) =
+                held.next_if(|holding| holding.as_ref().map_or(true, |holding| holding[..32] <= want[..32]))
+            {
                 let holding = holding?;
                 if holding[..32] == want[..32] {
                     group.push(holding);
@@ -55,10 +62,21 @@ pub fn prove(wants: &Sorted<WANT>, holdings: &Sorted<HOLDING>, chain: &Chain<'_>
     Ok(unproven)
 }
 
-fn one(want: &[u8; WANT], group: &[[u8; HOLDING]], chain: &Chain<'_>, unproven: &mut Unproven, lost: &mut Sorter<SUSPECT>) -> Result<()> {
+fn one(
+    want: &[u8; WANT],
+    group: &[[u8; HOLDING]],
+    chain: &Chain<'_>,
+    unproven: &mut Unproven,
+    lost: &mut Sorter<SUSPECT>,
+) -> Result<()> {
     let (kind, len) = split_kind(word(want, 0));
     let position = word(want, 1);
-    let of_kind = || group.iter().map(|holding| (split_kind(word(holding, 0)), word(holding, 1))).filter(|((k, _), _)| *k == kind);
+    let of_kind = || {
+        group
+            .iter()
+            .map(|holding| (split_kind(word(holding, 0)), word(holding, 1)))
+            .filter(|((k, _), _)| *k == kind)
+    };
     let fits = |held: u32| held == len;
     if len == UNREADABLE && kind == PackKind::Meta {
         return lost.push(suspect(&id_of(want), kind, NOWHERE));

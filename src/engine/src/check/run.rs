@@ -25,7 +25,12 @@ use crate::snapshots::Snapshots;
 ///
 /// # Errors
 /// When the store fails as a whole, no key is at hand for [`Level::Data`], or the user stops it. Damage is in the report.
-pub fn check(repo: &Repository, catalog: &Catalog, options: &CheckOptions, monitor: &dyn Monitor) -> Result<CheckReport> {
+pub fn check(
+    repo: &Repository,
+    catalog: &Catalog,
+    options: &CheckOptions,
+    monitor: &dyn Monitor,
+) -> Result<CheckReport> {
     if options.level == Level::Data {
         repo.need_reader()?;
     }
@@ -48,7 +53,8 @@ pub fn check(repo: &Repository, catalog: &Catalog, options: &CheckOptions, monit
         signed::tombs(repo, catalog, &snapshots.registry, &mut findings)?;
     }
     let reader = PackReader::new(repo, catalog);
-    let mut evidence = Evidence { suspects: Sorter::new(&context.scratch, 0), opaque: Vec::new(), lost: None };
+    let mut evidence =
+        Evidence { suspects: Sorter::new(&context.scratch, 0), opaque: Vec::new(), lost: None };
     if options.level >= Level::Hashes {
         let mut proven = read_all(&context, &packs, &mut findings, &mut report)?;
         if options.level == Level::Data {
@@ -57,7 +63,8 @@ pub fn check(repo: &Repository, catalog: &Catalog, options: &CheckOptions, monit
             report.snapshots_checked = lost.snapshots;
             evidence.lost = Some(lost);
         }
-        evidence.opaque = proven.bad.iter().filter(|(_, bad)| bad.opaque).map(|(key, _)| key.clone()).collect();
+        evidence.opaque =
+            proven.bad.iter().filter(|(_, bad)| bad.opaque).map(|(key, _)| key.clone()).collect();
         evidence.suspects = proven.suspects;
     }
     damage::blame_snapshots(&context, &mut closures, &mut findings)?;
@@ -70,14 +77,20 @@ pub fn check(repo: &Repository, catalog: &Catalog, options: &CheckOptions, monit
 }
 
 /// Reads every object once.
-fn read_all(context: &Context<'_>, packs: &Packs, findings: &mut Findings, report: &mut CheckReport) -> Result<Proven> {
+fn read_all(
+    context: &Context<'_>,
+    packs: &Packs,
+    findings: &mut Findings,
+    report: &mut CheckReport,
+) -> Result<Proven> {
     let Context { repo, catalog, options, monitor, .. } = context;
     let chosen = sample::choose(catalog, options.sample);
     let tasks = tasks(context, packs, findings, chosen.as_ref());
     if let Some(chosen) = &chosen {
         report.sampled = Some(sampled(catalog, chosen));
     }
-    let bytes = tasks.iter().filter(|task| !matches!(task.depth, Depth::Table(_))).map(|task| task.stored.size).sum();
+    let bytes =
+        tasks.iter().filter(|task| !matches!(task.depth, Depth::Table(_))).map(|task| task.stored.size).sum();
     monitor.counters().set_total(tasks.len() as u64, bytes);
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let ledger = Ledger::new(&context.scratch, packs.len(), options.memory / 4);
@@ -119,7 +132,12 @@ fn tell(key: &str, bad: &Bad, findings: &mut Findings) {
 }
 
 /// The largest first, so that all threads end together.
-fn tasks<'a>(context: &Context<'a>, packs: &Packs, findings: &Findings, chosen: Option<&HashSet<ObjectHash>>) -> Vec<Task<'a>> {
+fn tasks<'a>(
+    context: &Context<'a>,
+    packs: &Packs,
+    findings: &Findings,
+    chosen: Option<&HashSet<ObjectHash>>,
+) -> Vec<Task<'a>> {
     let proves = context.options.level == Level::Data;
     let mut tasks = Vec::new();
     for (name, stored) in context.catalog.objects() {
@@ -145,7 +163,11 @@ fn tasks<'a>(context: &Context<'a>, packs: &Packs, findings: &Findings, chosen: 
 }
 
 fn sampled(catalog: &Catalog, chosen: &HashSet<ObjectHash>) -> Sampled {
-    let sizes: BTreeMap<_, _> = catalog.packs.iter().map(|(hash, copies)| (hash, copies.iter().map(|c| c.stored.size).sum::<u64>())).collect();
+    let sizes: BTreeMap<_, _> = catalog
+        .packs
+        .iter()
+        .map(|(hash, copies)| (hash, copies.iter().map(|c| c.stored.size).sum::<u64>()))
+        .collect();
     Sampled {
         packs: chosen.len() as u64,
         of_packs: sizes.len() as u64,

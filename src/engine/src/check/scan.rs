@@ -169,7 +169,9 @@ impl Worker<'_> {
                         self.scan.ledger.table(number, &task.hash, task.stored.size, &opened.toc)?;
                         self.scan.ledger.trust(number, &opened.toc)?;
                     }
-                    Ok(Err(error)) => self.scan.ledger.blame(task.stored.key.as_str(), &error.to_string(), true),
+                    Ok(Err(error)) => {
+                        self.scan.ledger.blame(task.stored.key.as_str(), &error.to_string(), true)
+                    }
                     Err(wrong) => return Ok(Err(wrong)),
                 }
                 return Ok(Ok(()));
@@ -326,7 +328,8 @@ impl Worker<'_> {
 
     /// Counts the frames from `next` on as lost.
     fn lose(&mut self, pack: &Arc<PackState>, next: usize) -> Result<()> {
-        (next..pack.toc.frames.len()).try_for_each(|frame| self.prove(&FrameJob { pack: pack.clone(), frame, stored: None }))
+        (next..pack.toc.frames.len())
+            .try_for_each(|frame| self.prove(&FrameJob { pack: pack.clone(), frame, stored: None }))
     }
 
     fn pass_on(&mut self, job: FrameJob) -> Result<()> {
@@ -355,7 +358,10 @@ impl Worker<'_> {
         if assembler.end() < range.end && !is_huge {
             return false;
         }
-        let gapless = frames.iter().try_fold(0, |at, (span, _)| (span.offset == at).then_some(span.range().end)).is_some();
+        let gapless = frames
+            .iter()
+            .try_fold(0, |at, (span, _)| (span.offset == at).then_some(span.range().end))
+            .is_some();
         let ends = match assembler.take(&range) {
             Some(Some(bytes)) => self.is_end(&bytes),
             // Padding of a huge pack; what cannot be decrypted was found already.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use fardel_format::manifest::Manifest;
+use fardel_format::manifest::{self, Manifest};
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId};
 
@@ -63,7 +63,11 @@ impl Seal<'_> {
         let Some(stored) = self.catalog.manifests.get(&(self.writer, self.name)) else {
             let key = key_of(&Name::Manifest(self.writer, self.name), FanOut::FLAT);
             let class = if self.copy { Class::NotYetArrived } else { Class::Missing };
-            findings.add(key, class, format!("{seal} seals it, and it is not here: the snapshot cannot be read"));
+            findings.add(
+                key,
+                class,
+                format!("{seal} seals it, and it is not here: the snapshot cannot be read"),
+            );
             return Ok(());
         };
         let bytes = match small(self.repo, stored)? {
@@ -74,12 +78,16 @@ impl Seal<'_> {
             }
         };
         let snapshot = snapshot_in(&bytes);
+        let forgotten = snapshot.is_some_and(|id| self.snapshots.tombs.forgets(&id, &self.writer));
         if ObjectHash::of(&bytes) != self.name.hash {
             let finding = findings.add(&stored.key, class_of_text(&bytes), "its hash differs from its name");
+            finding.harmless = forgotten;
             snapshot.into_iter().for_each(|id| finding.costs.add_snapshot(id));
             return Ok(());
         }
-        let known = self.snapshots.registry.get_even_removed(&self.writer).is_some();
+        let signer = self.snapshots.registry.get_even_removed(&self.writer);
+        // Then it is as its writer made it, who may not.
+        let genuine = signer.is_some() && self.is_genuine(&bytes)?;
         let class = match error {
             FormatError::Forged { .. } => Class::Forged,
             FormatError::TooLarge { .. } => Class::Corrupt,
@@ -88,17 +96,29 @@ impl Seal<'_> {
             _ => Class::Forged,
         };
         let finding = findings.add(seal, class, error);
-        if !known && self.registry_whole {
+        if genuine || (signer.is_none() && self.registry_whole) {
             finding.why.push_str(": it is not a snapshot, and nothing rests on it");
             finding.harmless = true;
         } else {
+            finding.harmless = forgotten;
             snapshot.into_iter().for_each(|id| finding.costs.add_snapshot(id));
         }
         Ok(())
     }
 
+    fn is_genuine(&self, manifest: &[u8]) -> Result<bool> {
+        let stored = self.catalog.seals.get(&(self.writer, self.name));
+        let signer = self.snapshots.registry.get_even_removed(&self.writer);
+        let (Some(stored), Some(signer)) = (stored, signer) else { return Ok(false) };
+        let Ok(seal) = small(self.repo, stored)? else { return Ok(false) };
+        let Ok(seal) = std::str::from_utf8(&seal) else { return Ok(false) };
+        Ok(manifest::check_seal(manifest, self.repo.id(), &self.name, &signer.public_key, seal).is_ok())
+    }
+
     fn seal_class(&self) -> Result<Class> {
-        let Some(stored) = self.catalog.seals.get(&(self.writer, self.name)) else { return Ok(Class::Missing) };
+        let Some(stored) = self.catalog.seals.get(&(self.writer, self.name)) else {
+            return Ok(Class::Missing);
+        };
         Ok(small(self.repo, stored)?.map_or_else(|(class, _)| class, |bytes| class_of_text(&bytes)))
     }
 }
@@ -134,7 +154,8 @@ fn snapshot_in(manifest: &[u8]) -> Option<SnapshotId> {
 fn unsealed(repo: &Repository, catalog: &Catalog, chain: &mut Chain, findings: &mut Findings) -> Result<()> {
     let mut count = 0u64;
     let mut last = None;
-    for ((writer, name), stored) in catalog.manifests.iter().filter(|(id, _)| !catalog.seals.contains_key(id)) {
+    for ((writer, name), stored) in catalog.manifests.iter().filter(|(id, _)| !catalog.seals.contains_key(id))
+    {
         let bytes = match small(repo, stored)? {
             Ok(bytes) => bytes,
             Err((class, why)) => {

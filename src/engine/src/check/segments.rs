@@ -42,7 +42,8 @@ pub fn for_each(
             failed(stored, Failed::Wrong(Class::Corrupt, "its hash differs from its name".into()));
             continue;
         }
-        let plain = age_file::decrypt("an index segment", &bytes, &repo.keys().index_readers, segment::MAX_SIZE);
+        let plain =
+            age_file::decrypt("an index segment", &bytes, &repo.keys().index_readers, segment::MAX_SIZE);
         drop(bytes);
         let plain = match plain {
             Ok(plain) => plain,
@@ -55,7 +56,9 @@ pub fn for_each(
                 continue;
             }
         };
-        match segment::open_signed(&plain, repo.id()).and_then(|(key, segment)| Ok((key, View::new(segment)?))) {
+        match segment::open_signed(&plain, repo.id())
+            .and_then(|(key, segment)| Ok((key, View::new(segment)?)))
+        {
             Ok((key, view)) => each(stored, &key, view)?,
             Err(error) => failed(stored, Failed::Wrong(Class::Forged, error.to_string())),
         }
@@ -107,7 +110,11 @@ pub fn compare(
         catalog,
         |stored, key, view| {
             if snapshots.registry.get_even_removed(&key.writer()).is_none() {
-                found.push((stored.key.to_string(), Class::Forged, format!("{} is no known signer", key.writer())));
+                found.push((
+                    stored.key.to_string(),
+                    Class::Forged,
+                    format!("{} is no known signer", key.writer()),
+                ));
             }
             match lies(&view, catalog, packs, digests) {
                 Ok(None) => {}
@@ -125,13 +132,20 @@ pub fn compare(
         findings.add(object, class, why + HINT).harmless = true;
     }
     if shut > 0 {
-        findings.note(format!("{shut} index segments are shut for the keys at hand, and were not compared with their packs"));
+        findings.note(format!(
+            "{shut} index segments are shut for the keys at hand, and were not compared with their packs"
+        ));
     }
     Ok(())
 }
 
 /// The first thing that a segment says and its packs do not.
-fn lies(view: &View<'_>, catalog: &Catalog, packs: &Packs, digests: &[Option<[u8; 32]>]) -> Result<Option<String>, FormatError> {
+fn lies(
+    view: &View<'_>,
+    catalog: &Catalog,
+    packs: &Packs,
+    digests: &[Option<[u8; 32]>],
+) -> Result<Option<String>, FormatError> {
     let counts = view.counts();
     // Which frames belong to which pack, then which records to which frame: 8 bytes for each.
     let mut order = Vec::with_capacity(counts.records as usize);
@@ -148,13 +162,17 @@ fn lies(view: &View<'_>, catalog: &Catalog, packs: &Packs, digests: &[Option<[u8
         let mine = rest.partition_point(|(pack, _)| *pack <= row);
         let (mine, others) = rest.split_at(mine);
         rest = others;
-        let Some(Some(expected)) = packs.number(&pack.hash).map(|number| digests[number as usize]) else { continue };
+        let Some(Some(expected)) = packs.number(&pack.hash).map(|number| digests[number as usize]) else {
+            continue;
+        };
         let rows = mine.iter().map(|(_, i)| {
             let Record { id, frame, offset, len } = view.record(u64::from(*i))?;
             Ok((view.frame(frame)?.1, Member { id, offset, len }))
         });
         let rows = rows.collect::<Result<Vec<_>, FormatError>>()?;
-        if digest(pack.kind, rows.into_iter()) != expected || catalog.whole_pack(&pack.hash, pack.size).is_none() {
+        if digest(pack.kind, rows.into_iter()) != expected
+            || catalog.whole_pack(&pack.hash, pack.size).is_none()
+        {
             return Ok(Some(format!("what it says of pack {} is not so", pack.hash.short())));
         }
     }

@@ -33,7 +33,9 @@ pub fn signers(repo: &Repository, catalog: &Catalog, findings: &mut Findings) ->
         match signed(repo, stored, sig, &name.hash, verify)? {
             Signed::Good => drop(good.insert(name.seq)),
             // Also what an `init` left behind that was cut off before there was a card.
-            Signed::Foreign => findings.note(format!("{} belongs to another repository and was ignored", stored.key)),
+            Signed::Foreign => {
+                findings.note(format!("{} belongs to another repository and was ignored", stored.key))
+            }
             Signed::Bad { object, class, why } => {
                 whole = false;
                 findings.add(object, class, why);
@@ -52,7 +54,11 @@ pub fn signers(repo: &Repository, catalog: &Catalog, findings: &mut Findings) ->
         }
         whole = false;
         let sig = key_of(&Name::SignersSig(name), FanOut::FLAT);
-        findings.add(sig, Class::Missing, format!("the signature of {key} is not here: the record counts for nothing"));
+        findings.add(
+            sig,
+            Class::Missing,
+            format!("the signature of {key} is not here: the record counts for nothing"),
+        );
     }
     let last = good.last().copied().unwrap_or(1);
     for seq in (1..=last).filter(|seq| !good.contains(seq)) {
@@ -70,10 +76,18 @@ pub fn signers(repo: &Repository, catalog: &Catalog, findings: &mut Findings) ->
 ///
 /// # Errors
 /// When the store fails.
-pub fn tombs(repo: &Repository, catalog: &Catalog, registry: &Registry, findings: &mut Findings) -> Result<()> {
+pub fn tombs(
+    repo: &Repository,
+    catalog: &Catalog,
+    registry: &Registry,
+    findings: &mut Findings,
+) -> Result<()> {
     for ((writer, name), stored) in &catalog.tombs {
         let Some(sig) = catalog.tomb_sigs.get(&(*writer, *name)) else {
-            findings.note(format!("{} has no signature and counts for nothing: its writing was cut off", stored.key));
+            findings.note(format!(
+                "{} has no signature and counts for nothing: its writing was cut off",
+                stored.key
+            ));
             continue;
         };
         let Some(signer) = registry.get_even_removed(writer) else {
@@ -108,7 +122,11 @@ pub fn tombs(repo: &Repository, catalog: &Catalog, registry: &Registry, findings
     }
     for ((writer, name), sig) in catalog.tomb_sigs.iter().filter(|(id, _)| !catalog.tombs.contains_key(id)) {
         let key = key_of(&Name::Tomb(*writer, *name), FanOut::FLAT);
-        findings.add(key, Class::Missing, format!("{} signs it, and it is not here: what it took away may rise again", sig.key));
+        findings.add(
+            key,
+            Class::Missing,
+            format!("{} signs it, and it is not here: what it took away may rise again", sig.key),
+        );
     }
     Ok(())
 }
@@ -117,7 +135,11 @@ enum Signed {
     Good,
     /// It says itself that it belongs to another repository.
     Foreign,
-    Bad { object: Key, class: Class, why: String },
+    Bad {
+        object: Key,
+        class: Class,
+        why: String,
+    },
 }
 
 fn signed(

@@ -333,12 +333,17 @@ mod tests {
             assert_eq!(sorted.is_empty(), count == 0);
             for n in (0..count).step_by(97) {
                 let n = n / 2 * 2;
-                let pair: Vec<_> = [record(n), record(n + 1)].into_iter().filter(|r| expected.contains(r)).collect();
+                let pair: Vec<_> =
+                    [record(n), record(n + 1)].into_iter().filter(|r| expected.contains(r)).collect();
                 assert_eq!(sorted.find(record(n).first_chunk().unwrap()).unwrap(), pair, "{n}");
             }
             assert!(sorted.find(&[0; 32]).unwrap().is_empty());
             assert!(sorted.find(&[255; 32]).unwrap().is_empty());
         }
-        assert_eq!(std::fs::read_dir(temp.path().join("scratch")).unwrap().count(), 0, "nothing is left behind");
+        assert_eq!(
+            std::fs::read_dir(temp.path().join("scratch")).unwrap().count(),
+            0,
+            "nothing is left behind"
+        );
     }
 }

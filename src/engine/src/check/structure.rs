@@ -87,7 +87,12 @@ pub struct Walker<'a> {
 
 impl<'a> Walker<'a> {
     /// Holds about so many bytes.
-    pub fn new(chunks: &'a ChunkReader<'a>, monitor: &'a dyn Monitor, scratch: &Scratch, memory: u64) -> Self {
+    pub fn new(
+        chunks: &'a ChunkReader<'a>,
+        monitor: &'a dyn Monitor,
+        scratch: &Scratch,
+        memory: u64,
+    ) -> Self {
         Self {
             chunks,
             monitor,
@@ -139,7 +144,9 @@ impl<'a> Walker<'a> {
         let (id, role) = from_record(record);
         let bytes = match self.chunks.get(&id, PackKind::Meta) {
             Ok(bytes) => bytes,
-            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => return Err(error.into()),
+            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => {
+                return Err(error.into());
+            }
             Err(_) => return self.want(&id, PackKind::Meta, UNREADABLE),
         };
         self.want(&id, PackKind::Meta, bytes.len() as u32)?;
@@ -182,7 +189,9 @@ impl<'a> Walker<'a> {
                 }
             };
             let named = match node.name_bytes() {
-                Ok(name) if last.as_ref().is_some_and(|last| **last >= *name) => Err("its entries are not sorted by name".to_owned()),
+                Ok(name) if last.as_ref().is_some_and(|last| **last >= *name) => {
+                    Err("its entries are not sorted by name".to_owned())
+                }
                 Ok(name) => {
                     last = Some(name.into_owned());
                     Ok(())
@@ -203,7 +212,9 @@ impl<'a> Walker<'a> {
                 Some(chunk_size) => self.rope(rope, Role::Volume(rope.depth, chunk_size, node.size))?,
             },
             (NodeKind::Dir, None, Some(rope)) => self.rope(rope, Role::Listing(rope.depth))?,
-            (NodeKind::File | NodeKind::Volume | NodeKind::Dir, ..) => Err("it does not say what is in it".into()),
+            (NodeKind::File | NodeKind::Volume | NodeKind::Dir, ..) => {
+                Err("it does not say what is in it".into())
+            }
             (_, None, None) => Ok(()),
             _ => Err("it has a content that its kind cannot have".into()),
         };
@@ -229,7 +240,9 @@ impl<'a> Walker<'a> {
 
     fn listing(&mut self, lines: &[Line], depth: u8) -> Result<Result<(), String>> {
         for line in lines {
-            let Line { chunk: Some(id), len: None } = line else { return Ok(Err("a folder has a hole".into())) };
+            let Line { chunk: Some(id), len: None } = line else {
+                return Ok(Err("a folder has a hole".into()));
+            };
             self.part(id, depth.checked_sub(1).map_or(Role::Entries, Role::Listing))?;
         }
         Ok(Ok(()))
@@ -252,14 +265,29 @@ impl<'a> Walker<'a> {
                 (Some(id), None) => self.want(&id, PackKind::Data, len as u32)?,
             }
         }
-        if total == wanted { Ok(Ok(())) } else { Ok(Err(format!("its map has {total} bytes instead of {wanted}"))) }
+        if total == wanted {
+            Ok(Ok(()))
+        } else {
+            Ok(Err(format!("its map has {total} bytes instead of {wanted}")))
+        }
     }
 
-    fn volume(&mut self, lines: &[Line], depth: u8, chunk_size: u32, wanted: u64) -> Result<Result<(), String>> {
-        let unit = (FIXED_LEAF as u64).checked_pow(depth.into()).and_then(|lines| lines.checked_mul(chunk_size.into()));
+    fn volume(
+        &mut self,
+        lines: &[Line],
+        depth: u8,
+        chunk_size: u32,
+        wanted: u64,
+    ) -> Result<Result<(), String>> {
+        let unit = (FIXED_LEAF as u64)
+            .checked_pow(depth.into())
+            .and_then(|lines| lines.checked_mul(chunk_size.into()));
         let unit = unit.unwrap_or(u64::MAX);
         if lines.len() as u64 != wanted.div_ceil(unit) {
-            return Ok(Err(format!("its map has {} lines for {wanted} bytes in units of {unit}", lines.len())));
+            return Ok(Err(format!(
+                "its map has {} lines for {wanted} bytes in units of {unit}",
+                lines.len()
+            )));
         }
         let mut at = 0;
         for line in lines {
@@ -268,7 +296,9 @@ impl<'a> Walker<'a> {
             match (line.chunk, line.len, depth.checked_sub(1)) {
                 (_, Some(_), _) => return Ok(Err("a line of a volume's map has a length".into())),
                 (None, None, None) => {}
-                (None, None, Some(_)) => return Ok(Err("a map has a hole where a part of it belongs".into())),
+                (None, None, Some(_)) => {
+                    return Ok(Err("a map has a hole where a part of it belongs".into()));
+                }
                 (Some(id), None, Some(below)) => self.part(&id, Role::Volume(below, chunk_size, len))?,
                 (Some(id), None, None) => self.want(&id, PackKind::Data, len as u32)?,
             }

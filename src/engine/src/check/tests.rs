@@ -80,7 +80,11 @@ fn a_sound_repository_is_clean_at_every_level() {
         // Signatures and the card have no hash in their names.
         assert!(level < Level::Hashes || read < 10_000, "{read} bytes were not read");
     }
-    assert_eq!(std::fs::read_dir(fixture.temp().join("cache").join(fixture.id.to_string()).join("scratch")).map_or(0, Iterator::count), 0);
+    assert_eq!(
+        std::fs::read_dir(fixture.temp().join("cache").join(fixture.id.to_string()).join("scratch"))
+            .map_or(0, Iterator::count),
+        0
+    );
 }
 
 #[test]
@@ -108,7 +112,10 @@ fn a_flipped_bit_in_a_pack_costs_one_frame() {
         assert_eq!(finding.costs.snapshots.len(), 4, "two snapshots, each with a checkpoint: {finding:#?}");
         assert!(ids.iter().all(|id| finding.costs.snapshots.contains(id)));
         let paths = &finding.costs.paths;
-        assert!(!paths.is_empty() && paths.iter().all(|cost| !cost.folder && !cost.ranges.is_empty()), "{paths:#?}");
+        assert!(
+            !paths.is_empty() && paths.iter().all(|cost| !cost.folder && !cost.ranges.is_empty()),
+            "{paths:#?}"
+        );
         let lost: u64 = paths.iter().map(|cost| cost.bytes).sum();
         assert!((1..=4 << 20).contains(&lost), "about a frame, not the pack: {lost}");
     }
@@ -187,7 +194,10 @@ fn a_missing_pack_costs_ranges_even_without_any_index() {
         let report = run_at(&fixture, level);
         assert_eq!(report.errors.len(), 1);
         let costs = &report.errors[0].costs;
-        assert!(costs.paths.iter().any(|cost| cost.path.ends_with("a/large") && cost.bytes == 5 << 20), "{report:#?}");
+        assert!(
+            costs.paths.iter().any(|cost| cost.path.ends_with("a/large") && cost.bytes == 5 << 20),
+            "{report:#?}"
+        );
     }
 }
 
@@ -195,7 +205,12 @@ fn a_missing_pack_costs_ranges_even_without_any_index() {
 fn a_sample_reads_a_part_and_says_so() {
     let (fixture, _) = two_snapshots();
     for level in [Level::Hashes, Level::Data] {
-        for (sample, all) in [(Sample::Percent(1.0), false), (Sample::Percent(100.0), true), (Sample::Bytes(1), false), (Sample::Bytes(u64::MAX), true)] {
+        for (sample, all) in [
+            (Sample::Percent(1.0), false),
+            (Sample::Percent(100.0), true),
+            (Sample::Bytes(1), false),
+            (Sample::Bytes(u64::MAX), true),
+        ] {
             let report = run(&fixture, &CheckOptions { sample: Some(sample), ..options(level) });
             assert!(report.is_clean(), "{report:#?}");
             let sampled = report.sampled.unwrap();

@@ -184,9 +184,13 @@ impl<'a> Admin<'a> {
         if self.registry()?.get(writer).is_none() {
             return Err(Error::NotFound(format!("no signer {writer}: `fardel key list` shows them")));
         }
-        let seals = Catalog::load_prefix(self.repo.store(), "seals/")?.seals;
-        let last_seq = seals.keys().filter(|(w, _)| w == writer).map(|(_, n)| n.seq).max().unwrap_or(0);
-        self.record(Vec::new(), vec![Removed { writer: *writer, last_seq }], Vec::new())
+        // Only what verifies counts: the name of a seal alone could say any number, and let it seal on for ever.
+        let snapshots = Snapshots::load(self.repo, &Catalog::load(self.repo.store())?)?;
+        let sealed = snapshots.sealed.iter().filter(|sealed| sealed.writer == *writer);
+        let last_seq = sealed.map(|sealed| sealed.name.seq).max().unwrap_or(0);
+        let tombs = Catalog::load_prefix(self.repo.store(), "tombs/")?.tombs;
+        let last_tomb = tombs.keys().filter(|(w, _)| w == writer).map(|(_, n)| n.seq).max().unwrap_or(0);
+        self.record(Vec::new(), vec![Removed { writer: *writer, last_seq, last_tomb }], Vec::new())
     }
 
     /// As it is now: another administrator may have been at work.
@@ -207,8 +211,7 @@ fn consistent(files: &[(ObjectHash, ReaderKeys)]) -> Result<Option<&ReaderKeys>>
         return Ok(None);
     };
     for (hash, other) in files {
-        let same_chunks = other.chunk_keys.chunk.0 == keys.chunk_keys.chunk.0
-            && other.chunk_keys.chunker == keys.chunk_keys.chunker;
+        let same_chunks = other.chunk_keys.is_same(&keys.chunk_keys);
         let same_epochs = other.identities.iter().zip(&keys.identities).all(|(a, b)| **a == **b);
         if !same_chunks || !same_epochs {
             let (one, two) = (best.short(), hash.short());

@@ -206,6 +206,8 @@ fn a_removed_signer_may_do_nothing_and_what_it_sealed_stays() {
     back_up(&fixture, &host).unwrap();
     let writer = host.signing.public().writer();
     assert!(snapshots(&fixture).registry.may(&writer, Role::Maintain));
+    // A seal that holds for nothing does not stretch what is honoured.
+    fixture.store.insert_raw(&format!("seals/{writer}/99999998-{}.minisig", "ab".repeat(32)), "no seal");
     administrate(&fixture, |admin| {
         admin.remove_signer(&writer).unwrap();
         assert!(matches!(admin.remove_signer(&writer), Err(Error::NotFound(_))));
@@ -213,6 +215,7 @@ fn a_removed_signer_may_do_nothing_and_what_it_sealed_stays() {
     let now = snapshots(&fixture);
     assert!(!now.registry.may(&writer, Role::Maintain) && !now.registry.may(&writer, Role::Write));
     assert_eq!(now.sealed.len(), 1);
+    assert!(now.registry.honours(&writer, 1).is_some() && now.registry.honours(&writer, 2).is_none());
     assert!(list(&fixture, None).signers.iter().all(|signer| signer.name != "old"));
     // It can be let in again.
     administrate(&fixture, |admin| admin.add_host("old", &[Role::Write], true).unwrap());

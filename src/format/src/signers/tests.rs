@@ -16,7 +16,10 @@ fn record(seq: u32, signers: &[&Signer], removed: &[&Signer]) -> Record {
         seq,
         created: "2026-11-23T14:00:00Z".into(),
         signers: signers.iter().map(|s| (*s).clone()).collect(),
-        removed_signers: removed.iter().map(|s| Removed { writer: s.public_key.writer(), last_seq: 7 }).collect(),
+        removed_signers: removed
+            .iter()
+            .map(|s| Removed { writer: s.public_key.writer(), last_seq: 7, last_tomb: 2 })
+            .collect(),
         retired_keys: vec![samples::hash(u64::from(seq))],
     }
 }
@@ -92,6 +95,7 @@ fn the_registry_is_the_sum_of_its_records() {
         assert_eq!(registry.honours(&server, 7).unwrap().name, "server");
         assert!(registry.honours(&server, 8).is_none(), "sealed after it was removed");
         assert!(registry.honours(&id, 8).is_some());
+        assert!(registry.honours_tomb(&server, 2).is_some() && registry.honours_tomb(&server, 3).is_none());
         assert!(!registry.may(&server, Role::Maintain));
         assert_eq!(registry.signers().count(), 1);
         assert!(registry.is_retired(&samples::hash(2)) && !registry.is_retired(&samples::hash(4)));

@@ -35,21 +35,21 @@ pub fn second_reader() -> PathBuf {
 #[must_use]
 pub fn are_installed(programs: &[&str]) -> bool {
     let found =
-        |program: &str| std::env::split_paths(&search_path()).any(|folder| folder.join(program).is_file());
+        |program: &str| std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file());
     let Some(missing) = programs.iter().find(|program| !found(program)) else { return true };
     assert!(std::env::var_os("CI").is_none(), "{missing} is not installed; CI needs it");
     eprintln!("passed over: {missing} is not installed");
     false
 }
 
-/// Runs a program with the search path of [`are_installed`], and waits for it.
+/// Runs a program, and waits for it.
 ///
 /// # Panics
 /// When it cannot be started.
 #[must_use]
 pub fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], environment: &[(&str, &OsStr)]) -> Output {
     let mut command = Command::new(program.as_ref());
-    command.args(arguments).env("PATH", search_path()).envs(environment.iter().copied());
+    command.args(arguments).envs(environment.iter().copied());
     command.output().unwrap_or_else(|e| panic!("{}: {e}", program.as_ref().display()))
 }
 
@@ -58,11 +58,4 @@ pub fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr], environment: &[(&st
 pub fn said(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\n{}{}", output.status, text(&output.stdout), text(&output.stderr))
-}
-
-fn search_path() -> std::ffi::OsString {
-    // Where this machine keeps tools that are in no package.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = std::env::split_paths(&path).chain([PathBuf::from("/work/tools/bin")]);
-    std::env::join_paths(all).expect("a search path can be made longer")
 }

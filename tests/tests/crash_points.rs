@@ -45,7 +45,7 @@ fn every_crash_point() {
     let wanted = if is_soak() { SOAK_STATES } else { STATES };
     let scenarios = scenarios(seed);
     let jobs: Vec<(usize, Job)> =
-        scenarios.iter().enumerate().flat_map(|(i, s)| s.jobs().into_iter().map(move |job| (i, job))).collect();
+        scenarios.iter().enumerate().flat_map(|(i, s)| s.jobs(seed).into_iter().map(move |job| (i, job))).collect();
     let mut jobs = jobs;
     if let Ok(only) = std::env::var("FARDEL_ONLY") {
         jobs.retain(|(i, job)| scenarios[*i].title(job).starts_with(&only));
@@ -106,8 +106,8 @@ struct Scenario {
     /// The client's cache before.
     cache: tempfile::TempDir,
     reported: Vec<Reported>,
-    /// Every how many calls of the file system are tried.
-    stride: u64,
+    /// About so many runs are made in CI.
+    runs: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -134,43 +134,47 @@ enum On {
 }
 
 fn scenarios(seed: u64) -> Vec<Scenario> {
+    let tiny = Arc::new(Site::new(seed, Scale::Tiny).expect("a site"));
     let small = Arc::new(Site::new(seed, Scale::Small).expect("a site"));
     let large = Arc::new(Site::new(seed, Scale::Large).expect("a site"));
-    let plain = Manner::plain();
-    let second = Manner { version: 1, ..plain };
-    let sealing = Manner { checkpoints: true, threads: 2, packs_per_segment: 2, stream: false, ..plain };
-    let other = Manner { host: 1, ..plain };
+    let plain = Manner { stream: false, ..Manner::plain() };
+    let streaming = Manner::plain();
+    let sealing = Manner { checkpoints: true, threads: 2, packs_per_segment: 2, ..plain };
+    let next = |manner: Manner| Manner { version: 1, ..manner };
+    let other = |manner: Manner| Manner { host: 1, ..manner };
     let backup = Operation::Backup;
     vec![
-        Scenario::new("init", Operation::Init, &small, 1, 1),
-        Scenario::new("first backup", backup(plain), &small, 1, 1),
-        Scenario::new("first backup, large", backup(plain), &large, 1, 3),
-        Scenario::new("first backup, 2 threads, sealing", backup(sealing), &small, 1, 2),
-        Scenario::new("incremental", backup(second), &small, 1, 1).after(&[plain]),
-        Scenario::new("incremental, large", backup(Manner { threads: 2, ..second }), &large, 1, 3).after(&[plain]),
-        Scenario::new("incremental, sealing", backup(Manner { version: 1, ..sealing }), &small, 1, 2).after(&[sealing]),
-        Scenario::new("resume", backup(sealing), &small, 1, 2).after_crash(sealing, seed),
-        Scenario::new("resume of incremental", backup(Manner { checkpoints: true, ..second }), &small, 1, 2)
+        Scenario::new("init", Operation::Init, &tiny, 250),
+        Scenario::new("first backup", backup(plain), &tiny, 500),
+        Scenario::new("first backup with a stream", backup(streaming), &small, 100),
+        Scenario::new("first backup, large", backup(streaming), &large, 15),
+        Scenario::new("first backup, sealing", backup(sealing), &tiny, 400),
+        Scenario::new("incremental", backup(next(plain)), &tiny, 500).after(&[plain]),
+        Scenario::new("incremental with a stream", backup(next(streaming)), &small, 50).after(&[streaming]),
+        Scenario::new("incremental, large", backup(Manner { threads: 2, ..next(streaming) }), &large, 15).after(&[streaming]),
+        Scenario::new("incremental, sealing", backup(next(sealing)), &tiny, 300).after(&[sealing]),
+        Scenario::new("resume", backup(sealing), &tiny, 300).after_crash(sealing, seed),
+        Scenario::new("resume of incremental", backup(next(sealing)), &tiny, 300)
             .after(&[plain])
-            .after_crash(Manner { checkpoints: true, ..second }, seed),
-        Scenario::new("second host", backup(other), &small, 2, 1).after(&[plain]),
-        Scenario::new("two hosts at once", Operation::Beside(second, Manner { version: 1, ..other }), &small, 2, 1)
-            .after(&[plain, other]),
+            .after_crash(next(sealing), seed),
+        Scenario::new("second host", backup(other(plain)), &tiny, 400).after(&[plain]),
+        Scenario::new("two hosts at once", Operation::Beside(next(plain), next(other(plain))), &tiny, 400)
+            .after(&[plain, other(plain)]),
     ]
 }
 
 impl Scenario {
-    fn new(name: &'static str, operation: Operation, site: &Arc<Site>, hosts: usize, stride: u64) -> Self {
+    fn new(name: &'static str, operation: Operation, site: &Arc<Site>, runs: usize) -> Self {
         let view = site.view(&name.replace(|c: char| !c.is_ascii_alphanumeric(), "-")).expect("a view");
         let cache = temporary_folder("cache");
         let (memory, keys) = match operation {
             Operation::Init => (Medium::Memory(fardel_store::MemoryStore::new()), None),
-            _ => program::repository(hosts, cache.path()).map(|(m, k)| (m, Some(k))).expect("a repository"),
+            _ => program::repository(2, cache.path()).map(|(m, k)| (m, Some(k))).expect("a repository"),
         };
         let keys = keys.unwrap_or_else(|| program::repository(1, cache.path()).expect("a repository").1);
         let site = site.clone();
         let folder = memory.on_a_file_system();
-        Self { name, operation, site, view, keys, memory, folder, cache, reported: Vec::new(), stride }
+        Self { name, operation, site, view, keys, memory, folder, cache, reported: Vec::new(), runs }
     }
 
     /// The same, after these backups were made.
@@ -222,11 +226,19 @@ impl Scenario {
         format!("{}, {}", self.name, if job.on == On::Memory { "store" } else { "file system" })
     }
 
-    /// Every run of the scenario.
-    fn jobs(&self) -> Vec<Job> {
+    /// The runs of the scenario: in a soak all of them, else a choice that follows from the seed.
+    fn jobs(&self, seed: u64) -> Vec<Job> {
+        let mut jobs = self.all_jobs();
+        let mut chance = Chance::of(seed, self.name, 1);
+        while !is_soak() && jobs.len() > self.runs {
+            jobs.swap_remove(chance.below(jobs.len() as u64) as usize);
+        }
+        jobs
+    }
+
+    fn all_jobs(&self) -> Vec<Job> {
         let mut jobs = Vec::new();
         for (on, medium) in [(On::Memory, &self.memory), (On::Folder, &self.folder)] {
-            let stride = if on == On::Memory || is_soak() { 1 } else { self.stride };
             let plans = |at| if on == On::Memory { Plan::of_store(at) } else { Plan::of_fs(at) };
             match self.operation {
                 Operation::Init => {
@@ -234,7 +246,7 @@ impl Scenario {
                     jobs.extend((0..calls).flat_map(plans).map(|plan| Job { on, plan, beside: None }));
                 }
                 Operation::Backup(manner) => {
-                    let points = (0..self.calls(medium, &manner)).step_by(stride as usize);
+                    let points = 0..self.calls(medium, &manner);
                     jobs.extend(points.flat_map(plans).map(|plan| Job { on, plan, beside: None }));
                 }
                 Operation::Beside(manner, _) => {

@@ -27,9 +27,11 @@ pub const STREAM: &str = "stream";
 /// How much there is in a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// Some entries and 200 KB, for backups that are sealed at every step.
+    /// A few entries and 100 KB, so that many backups can be made of it.
+    Tiny,
+    /// Some more, and 300 KB.
     Small,
-    /// Three times the entries and 6 MB, so that frames and packs fill.
+    /// Four times the entries and 6 MB, so that frames and packs fill.
     Large,
 }
 
@@ -170,15 +172,23 @@ impl View {
 
 /// Makes a version. Files that `before` has too are links to them, unless chance changes them.
 fn make(at: &Path, before: Option<&Path>, chance: &mut Chance, scale: Scale) -> io::Result<()> {
-    let folders = ["tree", "tree/a", "tree/a/b", "tree/empty", "tree/z"];
+    let folders: &[&str] = match scale {
+        Scale::Tiny => &["tree", "tree/a", "tree/z"],
+        Scale::Small | Scale::Large => &["tree", "tree/a", "tree/a/b", "tree/empty", "tree/z"],
+    };
     for folder in folders {
         fs::create_dir_all(at.join(folder))?;
     }
-    let (files, large) = if scale == Scale::Large { (24, 700_000) } else { (6, 9_000) };
+    let lengths: &[usize] = match scale {
+        Scale::Tiny => &[300, 20_000],
+        Scale::Small => &[0, 1, 300, 4096, 20_000, 9_000],
+        Scale::Large => &[0, 1, 300, 4096, 20_000, 700_000],
+    };
+    let files = if scale == Scale::Large { 24 } else { lengths.len() };
     for number in 0..files {
-        let folder = ["tree", "tree/a", "tree/a/b", "tree/z"][number % 4];
+        let folder = ["tree/a", "tree/z", "tree", "tree/a/b"][number % 4];
         let name = format!("{folder}/file-{number:02}");
-        let len = [0, 1, 300, 4096, 20_000, large][number % 6];
+        let len = lengths[number % lengths.len()];
         match before.map(|before| before.join(&name)).filter(|before| before.exists()) {
             // Goes.
             Some(_) if chance.one_in(6) => continue,
@@ -188,7 +198,9 @@ fn make(at: &Path, before: Option<&Path>, chance: &mut Chance, scale: Scale) -> 
     }
     let only_here = format!("tree/a/new-{:x}", chance.below(1 << 16));
     file(&at.join(only_here), &content(chance, 1000), chance)?;
-    sparse(&at.join("tree/z/sparse"), chance)?;
+    if scale != Scale::Tiny {
+        sparse(&at.join("tree/z/sparse"), chance)?;
+    }
     special(at, chance)?;
     for (i, folder) in folders.iter().enumerate().rev() {
         fs::set_permissions(at.join(folder), fs::Permissions::from_mode([0o755, 0o700, 0o2775][i % 3]))?;
@@ -238,7 +250,11 @@ fn sparse(path: &Path, chance: &mut Chance) -> io::Result<()> {
 }
 
 fn image(path: &Path, before: Option<&Path>, chance: &mut Chance, scale: Scale) -> io::Result<()> {
-    let chunks = if scale == Scale::Large { 300 } else { 16 };
+    let chunks = match scale {
+        Scale::Tiny => 6,
+        Scale::Small => 16,
+        Scale::Large => 300,
+    };
     let file = match before {
         Some(before) => {
             fs::copy(before, path)?;

@@ -140,6 +140,9 @@ impl Inner {
 
     fn tick(&self, every: Duration) {
         let mut meter = Meter::default();
+        if let View::Bar(_) = self.view {
+            self.show(self.counters.get(), &meter);
+        }
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         while !*ended {
             ended = self.end.wait_timeout(ended, every).unwrap_or_else(PoisonError::into_inner).0;

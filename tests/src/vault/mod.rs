@@ -113,6 +113,26 @@ impl Vault {
         Ok(Opened { repo, catalog, cache })
     }
 
+    /// Opens a store with the first host's key and a cache that stays: what a host remembers.
+    ///
+    /// # Errors
+    /// Whatever opening says.
+    ///
+    /// # Panics
+    /// When the cache cannot be copied.
+    pub fn open_with_cache(&self, store: &MemoryStore, cache: &Path) -> fardel_engine::Result<Opened> {
+        let copy = temporary_folder("cache");
+        copy_folder(cache, copy.path());
+        let options = OpenOptions {
+            material: Some(self.material()),
+            cache: copy.path().to_owned(),
+            display: "memory:".into(),
+            pinned: Some(self.id),
+        };
+        let (repo, catalog) = Repository::open(Arc::new(store.clone()), options)?;
+        Ok(Opened { repo, catalog, cache: copy })
+    }
+
     /// Opens the vault's own store with its first host's key.
     ///
     /// # Panics
@@ -373,6 +393,17 @@ impl Furnished {
         let unneeded = vault.store.names().into_iter().filter(|name| !before.contains(name)).collect();
         forge::put_forget(&vault, &vault.host, &[forgotten]);
         Self { vault, second_host, snapshots, forgotten, unneeded }
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy_folder(&entry.path(), &to),
+            false => drop(fs::copy(entry.path(), to).unwrap()),
+        }
     }
 }
 

@@ -74,7 +74,8 @@ fn nothing_is_made_where_a_key_could_be_lost() {
     sandbox.run(["init", "--recovery-file", "key"]).exits(2).complains("keys are never replaced");
     sandbox.run(["init", "--key-file", "src/one/key"]).exits(1);
     sandbox.run(["init", "--quiet"]).exits(2).complains("would hide the recovery key");
-    assert!(!sandbox.path("repo/fardel.json").exists());
+    sandbox.run(["init", "--key-file", "new", "--recovery-file", "src/one/key"]).exits(1);
+    assert!(!sandbox.path("repo/fardel.json").exists() && !sandbox.path("new").exists());
     assert_eq!(read(sandbox.path("key")), b"something");
 }
 

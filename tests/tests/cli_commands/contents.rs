@@ -7,6 +7,8 @@ fn ls_shows_folders_and_everything_below() {
     let src = sandbox.text("src");
     let ran = sandbox.run(["ls", &format!("latest:{src}")]).exits(0);
     assert_eq!(ran.stdout, format!("{src}/one\n{src}/sub\n"));
+    let ran = sandbox.run(["ls", "latest"]).exits(0);
+    assert_eq!(ran.stdout, format!("{src}\n{src}/one\n{src}/sub\n"));
     let ran = sandbox.run(["ls", "-R", "--json", &format!("{}:{src}", &id[..8])]).exits(0);
     let entries = ran.of_type("entry");
     assert_eq!((entries.len(), ran.summary()["entries"].as_u64()), (4, Some(4)));

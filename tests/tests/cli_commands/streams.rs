@@ -2,6 +2,8 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 use std::time::Duration;
 
+use fardel_tests::programs::are_installed;
+
 use super::sandbox::{Ran, Sandbox, noise, read};
 
 #[test]
@@ -57,6 +59,17 @@ fn a_reader_that_goes_away_is_no_failure() {
     }
 }
 
+/// What comes until this text does.
+fn read_until(from: &mut impl Read, text: &str) -> String {
+    let mut said = Vec::new();
+    while !String::from_utf8_lossy(&said).contains(text) {
+        let mut byte = [0];
+        assert_eq!(from.read(&mut byte).unwrap(), 1, "no {text:?} in {}", String::from_utf8_lossy(&said));
+        said.push(byte[0]);
+    }
+    String::from_utf8_lossy(&said).into_owned()
+}
+
 #[test]
 fn an_interrupted_backup_keeps_what_is_finished_and_goes_on() {
     let sandbox = Sandbox::with_repository();
@@ -64,22 +77,25 @@ fn an_interrupted_backup_keeps_what_is_finished_and_goes_on() {
     let mut child =
         child.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut input = child.stdin.take().unwrap();
+    // Only what is read fits into a pipe: now the stream is being read, and Ctrl-C is watched for.
     input.write_all(&noise(1 << 20)).unwrap();
-    // The stream is read, so that the handler is there.
     let pid = rustix::process::Pid::from_child(&child);
-    std::thread::sleep(Duration::from_millis(500));
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    read_until(child.stderr.as_mut().unwrap(), "what is finished is kept (Ctrl-C again stops at once)");
     // It stops at the next piece; whether it still reads all of this is of no account.
     let _ = input.write_all(&noise(16 << 20));
     drop(input);
     let ran = Ran::of(child.wait_with_output().unwrap()).exits(130);
-    assert!(ran.stderr.contains("what is finished is kept"), "{}", ran.stderr);
     assert_eq!(ran.summary()["partial"], true);
     // The folder was whole, and sealed when the stream began.
     let snapshots = sandbox.run(["snapshots", "--json"]).exits(0).of_type("snapshot");
     assert_eq!((snapshots.len(), &snapshots[0]["partial"]), (1, &true.into()), "{snapshots:?}");
     let summary = sandbox.run(["backup", "--json", "src"]).exits(0).summary();
+    // What a finished backup of the same sources replaces is not shown.
+    let shown = |arguments: &[&str]| {
+        sandbox.run(["snapshots", "--json"].iter().chain(arguments)).of_type("snapshot").len()
+    };
+    assert_eq!((shown(&[]), shown(&["--all"])), (1, 2));
     assert_eq!((&summary["files_unmodified"], &summary["files_new"]), (&3.into(), &0.into()), "{summary}");
 }
 
@@ -94,4 +110,47 @@ fn completions_and_pages_can_be_written() {
     sandbox.run(["man", "nothing"]).exits(2).complains("fardel help");
     sandbox.run(["man", "--dir", "pages"]).exits(0);
     assert!(sandbox.names("pages").contains(&"fardel-key-add.1".to_owned()));
+}
+
+#[test]
+fn a_terminal_is_asked_for_a_key_and_shown_a_bar() {
+    if !are_installed(&["script"]) {
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("src/more", noise(20 << 20));
+    let on_terminal = |command: &str, typed: &[u8]| {
+        let binary = fardel_tests::fardel_binary();
+        let line = format!("{} {command}", binary.display());
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &line, "/dev/null"]).current_dir(sandbox.path("")).stdin(Stdio::piped());
+        script.env("HOME", sandbox.path("home")).env("FARDEL_REPOSITORY", "repo").env("TERM", "xterm");
+        script.env_remove("FARDEL_KEY_FILE").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = script.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut said = String::new();
+        if !typed.is_empty() {
+            // What is typed before the question is thrown away.
+            said = read_until(child.stdout.as_mut().unwrap(), "of repository");
+            std::thread::sleep(Duration::from_millis(200));
+            stdin.write_all(typed).unwrap();
+        }
+        let mut ran = Ran::of(child.wait_with_output().unwrap());
+        ran.stdout.insert_str(0, &said);
+        drop(stdin);
+        ran
+    };
+    on_terminal("backup src", b"").exits(0).says("saving [").says("is saved");
+    std::fs::remove_file(sandbox.host_key()).unwrap();
+    let recovery = String::from_utf8(read(sandbox.path("recovery"))).unwrap();
+    let recovery = recovery.lines().find(|line| line.starts_with("AGE-SECRET-KEY-")).unwrap();
+    let ran = on_terminal("ls latest", format!("{recovery}\n").as_bytes()).exits(0);
+    assert!(
+        ran.stdout.contains("Passphrase or recovery key") && !ran.stdout.contains(recovery),
+        "{}",
+        ran.stdout
+    );
+    assert!(ran.stdout.contains("src/one"));
+    on_terminal("ls latest", b"wrong\n").exits(12).says("opens none");
+    on_terminal("ls latest", b"half\x03").exits(130).says("interrupted");
 }

@@ -27,6 +27,8 @@ use super::init::{self, New};
 
 /// A long backup seals what it has so often.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+/// Bytes that a compressing thread may come to hold: frames in and out, zstd's state.
+const THREAD_COST: u64 = 16 << 20;
 /// The name of standard input unless another is given.
 const STDIN: &str = "stdin";
 
@@ -204,6 +206,7 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
         packer: PackerOptions {
             pack_size: app.config.pack_size.unwrap_or(usual.pack_size),
             level: app.config.level.unwrap_or(usual.level),
+            threads: threads(app.config.memory),
             ..usual
         },
     };
@@ -218,6 +221,12 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
         ),
         error => error.into(),
     })
+}
+
+/// A compressing thread for each core, as far as memory goes.
+fn threads(memory: u64) -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min((memory / THREAD_COST) as usize).max(1)
 }
 
 fn sources(paths: &[PathBuf], stdin_name: Option<&str>) -> Vec<SourceSpec> {

@@ -131,6 +131,19 @@ pub fn backup(
     options: &BackupOptions,
     monitor: &dyn Monitor,
 ) -> Result<BackupReport> {
+    for source in &options.sources {
+        if let SourceSpec::Stdin { name, .. } = source {
+            let names = name.trim_start_matches('/').split('/');
+            names
+                .map(|name| fardel_format::tree::check_name(name.as_bytes()))
+                .collect::<Result<(), _>>()
+                .map_err(|_| {
+                    Error::Invalid(format!(
+                        "{name}: a stream cannot be called so; give a plain name such as dump.sql"
+                    ))
+                })?;
+        }
+    }
     let time = crate::time::now();
     let mut bad = HashSet::new();
     let mut fresh = None;

@@ -216,7 +216,6 @@ fn a_false_chunk_under_a_right_id_is_not_written() {
 }
 
 #[test]
-#[ignore = "ChunkIndex::locate_all gives one place for each run of the index, and all these packs are in one run"]
 fn a_true_chunk_beside_false_ones_is_found() {
     let fixture = fixture();
     let id = fixture.host.chunk_keys.chunk.id(b"true");

@@ -182,12 +182,13 @@ impl ChunkIndex {
     /// Where this chunk lies, in a pack of this kind.
     #[must_use]
     pub fn locate(&self, id: &ChunkId, kind: PackKind) -> Option<Location> {
-        self.runs.iter().rev().find_map(|run| run.locate(id, |location| location.pack.kind == kind))
+        self.locate_all(id, kind).next()
     }
 
-    /// Every place where this chunk lies, in a pack of this kind.
+    /// Every place where this chunk lies, in a pack of this kind: one of them may be false.
     pub fn locate_all<'a>(&'a self, id: &'a ChunkId, kind: PackKind) -> impl Iterator<Item = Location> + 'a {
-        self.runs.iter().rev().filter_map(move |run| run.locate(id, |location| location.pack.kind == kind))
+        let runs = self.runs.iter().rev();
+        runs.flat_map(|run| run.locate(id)).filter(move |location| location.pack.kind == kind)
     }
 }
 

@@ -90,17 +90,19 @@ impl Run {
         Ok(())
     }
 
-    /// Where this chunk lies in a usable pack, first hit that `fits`.
-    pub fn locate(&self, id: &ChunkId, mut fits: impl FnMut(&Location) -> bool) -> Option<Location> {
-        let view = self.view().ok()?;
-        let first = view.find(id)?;
-        (first..view.counts().records)
-            .map_while(|i| view.record(i).ok().filter(|record| record.id == *id))
-            .filter(|record| {
-                view.frame(record.frame).is_ok_and(|(pack, _)| self.usable.get(pack as usize) == Some(&true))
-            })
-            .filter_map(|record| view.location(&record).ok())
-            .find(|location| fits(location))
+    /// Every place in a usable pack where this chunk lies.
+    pub fn locate(&self, id: &ChunkId) -> impl Iterator<Item = Location> + '_ {
+        let id = *id;
+        let found = self.view().ok().and_then(|view| Some((view, view.find(&id)?)));
+        found.into_iter().flat_map(move |(view, first)| {
+            (first..view.counts().records)
+                .map_while(move |i| view.record(i).ok().filter(|record| record.id == id))
+                .filter(move |record| {
+                    let usable = |pack: u32| self.usable.get(pack as usize) == Some(&true);
+                    view.frame(record.frame).is_ok_and(|(pack, _)| usable(pack))
+                })
+                .filter_map(move |record| view.location(&record).ok())
+        })
     }
 }
 

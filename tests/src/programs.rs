@@ -34,8 +34,10 @@ pub fn second_reader() -> PathBuf {
 /// When one is missing and `CI` is set: there nothing is passed over.
 #[must_use]
 pub fn are_installed(programs: &[&str]) -> bool {
-    let found =
-        |program: &str| std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file());
+    let found = |program: &str| {
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+            .any(|folder| folder.join(program).is_file())
+    };
     let Some(missing) = programs.iter().find(|program| !found(program)) else { return true };
     assert!(std::env::var_os("CI").is_none(), "{missing} is not installed; CI needs it");
     eprintln!("passed over: {missing} is not installed");

@@ -44,8 +44,11 @@ fn every_crash_point() {
     let failures = Mutex::new(Vec::new());
     let wanted = if is_soak() { SOAK_STATES } else { STATES };
     let scenarios = scenarios(seed);
-    let jobs: Vec<(usize, Job)> =
-        scenarios.iter().enumerate().flat_map(|(i, s)| s.jobs(seed).into_iter().map(move |job| (i, job))).collect();
+    let jobs: Vec<(usize, Job)> = scenarios
+        .iter()
+        .enumerate()
+        .flat_map(|(i, s)| s.jobs(seed).into_iter().map(move |job| (i, job)))
+        .collect();
     let mut jobs = jobs;
     if let Ok(only) = std::env::var("FARDEL_ONLY") {
         jobs.retain(|(i, job)| scenarios[*i].title(job).starts_with(&only));
@@ -64,7 +67,9 @@ fn every_crash_point() {
                 Ok(states) => tally.add(&scenario.title(job), 1, states, began.elapsed()),
                 Err(why) => failures.lock().unwrap().push(format!("{}, {job:?}: {why}", scenario.title(job))),
             }
-            if failures.lock().unwrap().len() >= ENOUGH_FAILURES || (limit > 0.0 && tally_start.elapsed().as_secs_f64() > limit) {
+            if failures.lock().unwrap().len() >= ENOUGH_FAILURES
+                || (limit > 0.0 && tally_start.elapsed().as_secs_f64() > limit)
+            {
                 return;
             }
         }
@@ -151,7 +156,8 @@ fn scenarios(seed: u64) -> Vec<Scenario> {
         Scenario::new("first backup, sealing", backup(sealing), &tiny, 400),
         Scenario::new("incremental", backup(next(plain)), &tiny, 500).after(&[plain]),
         Scenario::new("incremental with a stream", backup(next(streaming)), &small, 50).after(&[streaming]),
-        Scenario::new("incremental, large", backup(Manner { threads: 2, ..next(streaming) }), &large, 15).after(&[streaming]),
+        Scenario::new("incremental, large", backup(Manner { threads: 2, ..next(streaming) }), &large, 15)
+            .after(&[streaming]),
         Scenario::new("incremental, sealing", backup(next(sealing)), &tiny, 300).after(&[sealing]),
         Scenario::new("resume", backup(sealing), &tiny, 300).after_crash(sealing, seed),
         Scenario::new("resume of incremental", backup(next(sealing)), &tiny, 300)
@@ -181,7 +187,8 @@ impl Scenario {
     fn after(mut self, backups: &[Manner]) -> Self {
         for manner in backups {
             let in_use = self.memory.open(Plan::Well);
-            let ran = program::backup(in_use.store, &self.keys, self.cache.path(), &self.site, &self.view, manner);
+            let ran =
+                program::backup(in_use.store, &self.keys, self.cache.path(), &self.site, &self.view, manner);
             ran.outcome.expect("nothing fails");
             self.reported.extend(ran.reported);
         }
@@ -199,7 +206,8 @@ impl Scenario {
             then: fardel_store::Aftermath::Crash,
         };
         let in_use = self.memory.open(Plan::Store(fault));
-        let ran = program::backup(in_use.store, &self.keys, self.cache.path(), &self.site, &self.view, &manner);
+        let ran =
+            program::backup(in_use.store, &self.keys, self.cache.path(), &self.site, &self.view, &manner);
         self.reported.extend(ran.reported);
         self.folder = self.memory.on_a_file_system();
         self
@@ -211,7 +219,8 @@ impl Scenario {
         let medium = medium.fork();
         let in_use = medium.open(Plan::Well);
         let before = in_use.calls();
-        let ran = program::backup(in_use.store.clone(), &self.keys, cache.path(), &self.site, &self.view, manner);
+        let ran =
+            program::backup(in_use.store.clone(), &self.keys, cache.path(), &self.site, &self.view, manner);
         ran.outcome.expect("nothing fails");
         in_use.calls() - before
     }
@@ -253,7 +262,8 @@ impl Scenario {
                     let puts = self.calls(&self.memory, &manner);
                     jobs.extend((0..puts).map(|at| Job { on, plan: Plan::Well, beside: Some(at) }));
                     if on == On::Memory {
-                        let plans = (0..puts).flat_map(|at| (0..puts).step_by(3).map(move |beside| (at, beside)));
+                        let plans =
+                            (0..puts).flat_map(|at| (0..puts).step_by(3).map(move |beside| (at, beside)));
                         jobs.extend(plans.map(|(at, beside)| {
                             let kinds = Plan::of_store(at);
                             let plan = kinds[(at + beside) as usize % kinds.len()];
@@ -276,10 +286,19 @@ impl Scenario {
             Operation::Backup(manner) => {
                 let cache = self.copy_of_cache();
                 let in_use = medium.open(job.plan);
-                let ran = program::backup(in_use.store.clone(), &self.keys, cache.path(), &self.site, &self.view, &manner);
+                let ran = program::backup(
+                    in_use.store.clone(),
+                    &self.keys,
+                    cache.path(),
+                    &self.site,
+                    &self.view,
+                    &manner,
+                );
                 self.states(in_use, cache.path(), expected.with(ran), &[manner], &mut chance)
             }
-            Operation::Beside(manner, other) => self.run_beside(&medium, job, manner, other, expected, &mut chance),
+            Operation::Beside(manner, other) => {
+                self.run_beside(&medium, job, manner, other, expected, &mut chance)
+            }
         }
     }
 
@@ -296,8 +315,11 @@ impl Scenario {
         let in_use = medium.open(job.plan);
         let other_use = medium.open(Plan::Well);
         let ran = Mutex::new(None);
-        let backup = |store, cache: &Path, manner| program::backup(store, &self.keys, cache, &self.site, &self.view, manner);
-        let meanwhile = || *ran.lock().unwrap() = Some(backup(other_use.store.clone(), other_cache.path(), &other));
+        let backup = |store, cache: &Path, manner| {
+            program::backup(store, &self.keys, cache, &self.site, &self.view, manner)
+        };
+        let meanwhile =
+            || *ran.lock().unwrap() = Some(backup(other_use.store.clone(), other_cache.path(), &other));
         let own = std::thread::scope(|scope| {
             let (ask, asked) = std::sync::mpsc::sync_channel::<()>(0);
             let (answer, answered) = std::sync::mpsc::sync_channel::<()>(0);
@@ -308,7 +330,12 @@ impl Scenario {
                 }
             });
             let pause = Mutex::new(Some((ask, answered)));
-            let store = Pausing { inner: in_use.store.clone(), at: job.beside.unwrap_or_default(), calls: AtomicU64::new(0), pause };
+            let store = Pausing {
+                inner: in_use.store.clone(),
+                at: job.beside.unwrap_or_default(),
+                calls: AtomicU64::new(0),
+                pause,
+            };
             backup(Arc::new(store), cache.path(), &manner)
         });
         drop(other_use);
@@ -320,7 +347,14 @@ impl Scenario {
         self.states(in_use, cache.path(), expected, &[manner, other], chance)
     }
 
-    fn states(&self, in_use: InUse, cache: &Path, expected: Expected, again: &[Manner], chance: &mut Chance) -> Result<u64> {
+    fn states(
+        &self,
+        in_use: InUse,
+        cache: &Path,
+        expected: Expected,
+        again: &[Manner],
+        chance: &mut Chance,
+    ) -> Result<u64> {
         let look = Look { keys: &self.keys, site: &self.site, view: &self.view, again };
         look.at_all(in_use, cache, &expected, chance)
     }
@@ -365,7 +399,8 @@ impl Look<'_> {
         self.verify(state, cache, expected)?;
         let mut expected = expected.clone();
         for manner in self.again {
-            let report = self.backup(state, cache, manner, &mut expected).map_err(|why| format!("again: {why}"))?;
+            let report =
+                self.backup(state, cache, manner, &mut expected).map_err(|why| format!("again: {why}"))?;
             if report.snapshot.is_none() || report.partial {
                 return Err("again: it was not finished".into());
             }
@@ -375,9 +410,13 @@ impl Look<'_> {
             return Ok(());
         }
         let manner = &self.again[0];
-        let report = self.backup(state, cache, manner, &mut expected).map_err(|why| format!("once more: {why}"))?;
+        let report =
+            self.backup(state, cache, manner, &mut expected).map_err(|why| format!("once more: {why}"))?;
         if report.bytes_added > 0 || report.packs_written > 0 {
-            return Err(format!("once more: {} bytes were added in {} packs", report.bytes_added, report.packs_written));
+            return Err(format!(
+                "once more: {} bytes were added in {} packs",
+                report.bytes_added, report.packs_written
+            ));
         }
         self.verify(state, cache, &expected).map_err(|why| format!("after doing it once more: {why}"))
     }
@@ -467,7 +506,8 @@ fn init_run(medium: &Medium, plan: Plan, site: &Site, view: &View, chance: &mut 
     let aftermaths = Aftermaths::of(&in_use.after(Aftermaths::ProcessDeath), chance, 4 * RANDOM_LOSSES);
     for aftermath in &aftermaths {
         let state = in_use.after(*aftermath);
-        init_state(&state, &begun, plan.tears(), site, view, chance).map_err(|why| format!("{aftermath:?}: {why}"))?;
+        init_state(&state, &begun, plan.tears(), site, view, chance)
+            .map_err(|why| format!("{aftermath:?}: {why}"))?;
     }
     Ok(aftermaths.len() as u64)
 }
@@ -490,7 +530,8 @@ fn init_state(
             display: "the test's".into(),
             pinned: Some(keys.id),
         };
-        fardel_engine::Repository::open(state.open(Plan::Well).store, options).map(|(repo, _)| (keys.clone(), repo))
+        fardel_engine::Repository::open(state.open(Plan::Well).store, options)
+            .map(|(repo, _)| (keys.clone(), repo))
     });
     let keys = match opened {
         Some(Ok((keys, repo))) if repo.keys().root.is_some() => keys,
@@ -506,7 +547,9 @@ fn init_state(
 }
 
 fn again(state: &Medium) -> Result<Keys> {
-    program::begin(&Blocking::new(state.open(Plan::Well).store)).and_then(|(_, made)| made).map_err(|why| format!("init again: {why}"))
+    program::begin(&Blocking::new(state.open(Plan::Well).store))
+        .and_then(|(_, made)| made)
+        .map_err(|why| format!("init again: {why}"))
 }
 
 // -- another host at the same time -----------------------------------------------------------------------------------

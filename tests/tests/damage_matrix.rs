@@ -249,7 +249,8 @@ fn check(
         counts.checks += 1;
         let report = opened.check(level).unwrap_or_else(|e| panic!("{cell} {level:?}: {e}"));
         let Some(from) = from else {
-            let noted = report.notes.iter().any(|note| note.contains("no seal") || note.contains("no signature"));
+            let noted =
+                report.notes.iter().any(|note| note.contains("no seal") || note.contains("no signature"));
             let is_silent = matches!(kind, Kind::Keys | Kind::Index);
             assert!(is_silent || noted || level < Level::Seals, "{cell} {level:?}: {report:#?}");
             continue;
@@ -263,7 +264,8 @@ fn check(
         let fitting = classes(kind, damage, after < before, after == before);
         assert!(fitting.contains(&finding.class), "{cell} {level:?}: {finding:#?}");
         harm(kind, &report, name, cell);
-        costly = report.errors.iter().flat_map(|f| f.costs.snapshots.iter().map(ToString::to_string)).collect();
+        costly =
+            report.errors.iter().flat_map(|f| f.costs.snapshots.iter().map(ToString::to_string)).collect();
     }
     costly
 }
@@ -284,7 +286,14 @@ fn harm(kind: Kind, report: &CheckReport, name: &str, cell: &str) {
     }
 }
 
-fn restore(matrix: &Matrix, kind: Kind, store: &MemoryStore, costly: &BTreeSet<String>, cell: &str, counts: &mut Counts) {
+fn restore(
+    matrix: &Matrix,
+    kind: Kind,
+    store: &MemoryStore,
+    costly: &BTreeSet<String>,
+    cell: &str,
+    counts: &mut Counts,
+) {
     let vault = &matrix.ours.vault;
     let opened = vault.open_in(store, Some(vault.material())).unwrap();
     for (id, content) in &matrix.ours.snapshots {
@@ -293,7 +302,10 @@ fn restore(matrix: &Matrix, kind: Kind, store: &MemoryStore, costly: &BTreeSet<S
             Ok(restored) => restored,
             Err(error) => {
                 // Without root, manifest, seal or signer there is no snapshot: the check said so, or noted it.
-                let whole = matches!(kind, Kind::Root | Kind::Manifest | Kind::Seal | Kind::Signers | Kind::SignersSig);
+                let whole = matches!(
+                    kind,
+                    Kind::Root | Kind::Manifest | Kind::Seal | Kind::Signers | Kind::SignersSig
+                );
                 assert!(whole, "{cell}: snapshot {id}: {error}");
                 assert!(!error.to_string().is_empty());
                 continue;
@@ -318,7 +330,8 @@ fn restore(matrix: &Matrix, kind: Kind, store: &MemoryStore, costly: &BTreeSet<S
 fn what_no_snapshot_needs_costs_nothing() {
     let matrix = Matrix::new();
     let mut counts = Counts::default();
-    for (kind, name) in rows(&matrix.ours).into_iter().filter(|(_, name)| matrix.ours.unneeded.contains(name)) {
+    for (kind, name) in rows(&matrix.ours).into_iter().filter(|(_, name)| matrix.ours.unneeded.contains(name))
+    {
         for damage in DAMAGES {
             let Some(store) = matrix.damage(kind, &name, damage) else { continue };
             let cell = format!("{name} {damage:?}");
@@ -339,10 +352,13 @@ fn two_snapshots_of_one_host_survive_the_loss_of_a_third() {
     let matrix = Matrix::new();
     let vault = &matrix.ours.vault;
     // Whatever one snapshot alone needs is taken away; the others restore.
-    for (kind, name) in matrix.rows.iter().filter(|(kind, _)| matches!(kind, Kind::Root | Kind::Manifest | Kind::Seal)) {
+    for (kind, name) in
+        matrix.rows.iter().filter(|(kind, _)| matches!(kind, Kind::Root | Kind::Manifest | Kind::Seal))
+    {
         let store = matrix.damage(*kind, name, Damage::Missing).unwrap();
         let opened = vault.open_in(&store, Some(vault.material())).unwrap();
-        let lost: Vec<_> = matrix.ours.snapshots.iter().filter(|(id, _)| opened.restore(id).is_err()).collect();
+        let lost: Vec<_> =
+            matrix.ours.snapshots.iter().filter(|(id, _)| opened.restore(id).is_err()).collect();
         assert!(lost.len() <= 1, "{name} cost {} snapshots", lost.len());
     }
     assert!(vault.store.get_raw(CARD).is_some());

@@ -63,7 +63,11 @@ fn names(folder: &Path) -> Vec<String> {
 fn every_format_that_was_ever_written_is_still_read() {
     for format in FORMATS {
         let (work, fixture) = (TempDir::new().unwrap(), fixture(format));
-        let copied = programs::run("cp", &["-r".as_ref(), fixture.join("repository").as_ref(), work.path().as_ref()], &[]);
+        let copied = programs::run(
+            "cp",
+            &["-r".as_ref(), fixture.join("repository").as_ref(), work.path().as_ref()],
+            &[],
+        );
         assert!(copied.status.success(), "{}", programs::said(&copied));
         let before = names(&work.path().join("repository"));
         for key in ["host.key", "recovery.key"] {
@@ -74,11 +78,18 @@ fn every_format_that_was_ever_written_is_still_read() {
             for path in ["tree", "disk.img", "stream"] {
                 let snapshot = OsString::from(format!("latest:/golden/{path}"));
                 let target = target.join(path);
-                fardel(work.path(), &file, &["restore".as_ref(), &snapshot, "--target".as_ref(), target.as_ref()]);
+                fardel(
+                    work.path(),
+                    &file,
+                    &["restore".as_ref(), &snapshot, "--target".as_ref(), target.as_ref()],
+                );
             }
             let expected = fs::read_to_string(fixture.join("expected.txt")).unwrap();
             // The folders that the restores went into are not part of the snapshot.
-            let found: String = listing(&target).lines().filter(|line| line.contains('/')).fold(String::new(), |all, line| all + line + "\n");
+            let found: String = listing(&target)
+                .lines()
+                .filter(|line| line.contains('/'))
+                .fold(String::new(), |all, line| all + line + "\n");
             assert_eq!(found, expected, "{format} with {key}");
             fardel(work.path(), &file, &["check".as_ref(), "--level".as_ref(), "data".as_ref()]);
         }
@@ -107,7 +118,8 @@ fn make_the_fixture_of_this_format() {
     }
     fardel(work.path(), &key, &["backup".as_ref(), &path("tree"), &path("disk.img"), &path("stream")]);
     fs::remove_dir_all(source).unwrap();
-    let copied = programs::run("cp", &["-r".as_ref(), work.path().join("repository").as_ref(), fixture.as_ref()], &[]);
+    let copied =
+        programs::run("cp", &["-r".as_ref(), work.path().join("repository").as_ref(), fixture.as_ref()], &[]);
     assert!(copied.status.success(), "{}", programs::said(&copied));
     for key in [&key, &recovery] {
         fs::copy(key, fixture.join(key.file_name().unwrap())).unwrap();
@@ -125,7 +137,11 @@ fn make_sources(source: &Path) {
         fs::write(tree.join(format!("folder/{n:03}")), format!("file {n}\n")).unwrap();
     }
     // Compresses well, and is cut into several chunks.
-    fs::write(tree.join("long"), (0..400_000u32).flat_map(|n| format!("{n}\n").into_bytes()).collect::<Vec<_>>()).unwrap();
+    fs::write(
+        tree.join("long"),
+        (0..400_000u32).flat_map(|n| format!("{n}\n").into_bytes()).collect::<Vec<_>>(),
+    )
+    .unwrap();
     let sparse = File::create(tree.join("sparse")).unwrap();
     sparse.write_all_at(b"in the middle", 1 << 20).unwrap();
     sparse.set_len(3 << 20).unwrap();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fardel_backends::folder::{FolderOptions, FolderStore, Loss, SimFault, SimFaultKind, SimFs};
 use fardel_engine::bridge::Blocking;
-use fardel_store::{Aftermath, Body, ErrorKind, Fault, FaultKind, FaultyStore, Key, MemoryStore, RetryPolicy, Retrying, Store};
+use fardel_store::{
+    Aftermath, Body, ErrorKind, Fault, FaultKind, FaultyStore, Key, MemoryStore, RetryPolicy, Retrying, Store,
+};
 
 use super::chance::Chance;
 
@@ -117,10 +119,14 @@ impl Medium {
     #[must_use]
     pub fn objects(&self) -> Vec<(String, Bytes)> {
         match self {
-            Self::Memory(memory) => memory.names().into_iter().filter_map(|n| Some((n.clone(), memory.get_raw(&n)?))).collect(),
+            Self::Memory(memory) => {
+                memory.names().into_iter().filter_map(|n| Some((n.clone(), memory.get_raw(&n)?))).collect()
+            }
             Self::Folder(fs) => {
                 let files = fs.files(Path::new(ROOT)).into_iter();
-                let name = |path: &Path| path.strip_prefix(ROOT).map(|p| p.display().to_string()).unwrap_or_default();
+                let name = |path: &Path| {
+                    path.strip_prefix(ROOT).map(|p| p.display().to_string()).unwrap_or_default()
+                };
                 files.map(|(path, bytes)| (name(&path), bytes.into())).collect()
             }
         }

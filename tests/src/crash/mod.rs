@@ -37,6 +37,8 @@ pub fn seed() -> u64 {
 /// When there is no temporary folder at all.
 #[must_use]
 pub fn temporary_folder(name: &str) -> tempfile::TempDir {
-    let builder = |place: &std::path::Path| tempfile::Builder::new().prefix(&format!("fardel-{name}-")).tempdir_in(place);
+    let builder = |place: &std::path::Path| {
+        tempfile::Builder::new().prefix(&format!("fardel-{name}-")).tempdir_in(place)
+    };
     builder("/dev/shm".as_ref()).or_else(|_| builder(&std::env::temp_dir())).expect("a temporary folder")
 }

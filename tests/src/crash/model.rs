@@ -70,7 +70,12 @@ impl Model {
         Ok(model)
     }
 
-    fn add(&mut self, path: &Path, name: Vec<u8>, files: &mut BTreeMap<(u64, u64), Vec<u8>>) -> std::io::Result<()> {
+    fn add(
+        &mut self,
+        path: &Path,
+        name: Vec<u8>,
+        files: &mut BTreeMap<(u64, u64), Vec<u8>>,
+    ) -> std::io::Result<()> {
         let meta = std::fs::symlink_metadata(path)?;
         let mut item = Item::of(path, &meta)?;
         if item.kind == Kind::File && meta.nlink() > 1 {
@@ -103,7 +108,9 @@ impl Model {
             let shown = path.escape_ascii();
             match self.0.get(path) {
                 None => Some(format!("{shown} was never there: {item:?}")),
-                Some(wanted) if !wanted.is_like(item) => Some(format!("{shown}: {item:?} instead of {wanted:?}")),
+                Some(wanted) if !wanted.is_like(item) => {
+                    Some(format!("{shown}: {item:?} instead of {wanted:?}"))
+                }
                 Some(_) => None,
             }
         });
@@ -168,7 +175,11 @@ impl Item {
 }
 
 /// Notes a path of a file with several, and returns the first one that was noted, unless it is this.
-pub(crate) fn first(files: &mut BTreeMap<(u64, u64), Vec<u8>>, id: (u64, u64), path: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn first(
+    files: &mut BTreeMap<(u64, u64), Vec<u8>>,
+    id: (u64, u64),
+    path: &[u8],
+) -> Option<Vec<u8>> {
     let first = files.entry(id).or_insert_with(|| path.to_vec());
     (first != path).then(|| first.clone())
 }

@@ -78,7 +78,15 @@ impl Manner {
     /// The first host saves version 0, with one thread and without checkpoints.
     #[must_use]
     pub fn plain() -> Self {
-        Self { host: 0, version: 0, threads: 1, checkpoints: false, packs_per_segment: 1, tree: true, stream: true }
+        Self {
+            host: 0,
+            version: 0,
+            threads: 1,
+            checkpoints: false,
+            packs_per_segment: 1,
+            tree: true,
+            stream: true,
+        }
     }
 }
 
@@ -106,9 +114,14 @@ pub fn repository(hosts: usize, cache: &Path) -> Result<(Medium, Keys)> {
 /// # Errors
 /// When nothing could be prepared: then nothing was shown.
 pub fn begin(store: &Blocking) -> Result<(Keys, Result<Keys>)> {
-    let options = InitOptions { host: "host-0".into(), volume_chunk_size: Some(CHUNK as u32), ..InitOptions::default() };
+    let options = InitOptions {
+        host: "host-0".into(),
+        volume_chunk_size: Some(CHUNK as u32),
+        ..InitOptions::default()
+    };
     let prepared = init::prepare(store.clone(), "the test's", &options).map_err(|e| e.to_string())?;
-    let keys = Keys { id: prepared.id, recovery: prepared.recovery.clone(), hosts: vec![prepared.host.clone()] };
+    let keys =
+        Keys { id: prepared.id, recovery: prepared.recovery.clone(), hosts: vec![prepared.host.clone()] };
     let published = prepared.publish().map_err(|e| e.to_string());
     Ok((keys.clone(), published.map(|_| keys)))
 }
@@ -120,10 +133,18 @@ fn host_key(first: &HostKey) -> Result<HostKey> {
 
 fn add_host(store: &Blocking, id: &RepositoryId, root: &SigningKey, seq: u32, host: &HostKey) -> Result {
     let public_key = host.signing.public().clone();
-    let signer = Signer { public_key, name: format!("host-{}", seq - 1), roles: vec![Role::Write, Role::ForgetOwn] };
+    let signer =
+        Signer { public_key, name: format!("host-{}", seq - 1), roles: vec![Role::Write, Role::ForgetOwn] };
     let (signers, created) = (vec![signer], fardel_engine::time::now());
-    let record =
-        Record { fardel: 1, repository: *id, seq, created, signers, removed_signers: Vec::new(), retired_keys: Vec::new() };
+    let record = Record {
+        fardel: 1,
+        repository: *id,
+        seq,
+        created,
+        signers,
+        removed_signers: Vec::new(),
+        retired_keys: Vec::new(),
+    };
     let bytes = record.to_bytes();
     let name = Numbered { seq, hash: ObjectHash::of(&bytes) };
     let signature = signers::sign(&bytes, id, &name, root).map_err(|e| e.to_string())?;
@@ -149,14 +170,29 @@ pub fn identities(line: &str) -> Identities {
 ///
 /// # Errors
 /// When the engine does.
-pub fn open(store: Arc<dyn Store>, material: Material, cache: &Path) -> Result<(Repository, fardel_engine::catalog::Catalog)> {
-    let options =
-        OpenOptions { material: Some(material), cache: cache.to_owned(), display: "the test's".into(), pinned: None };
+pub fn open(
+    store: Arc<dyn Store>,
+    material: Material,
+    cache: &Path,
+) -> Result<(Repository, fardel_engine::catalog::Catalog)> {
+    let options = OpenOptions {
+        material: Some(material),
+        cache: cache.to_owned(),
+        display: "the test's".into(),
+        pinned: None,
+    };
     Repository::open(store, options).map_err(|e| e.to_string())
 }
 
 /// Makes a backup.
-pub fn backup(store: Arc<dyn Store>, keys: &Keys, cache: &Path, site: &Site, view: &View, manner: &Manner) -> Ran {
+pub fn backup(
+    store: Arc<dyn Store>,
+    keys: &Keys,
+    cache: &Path,
+    site: &Site,
+    view: &View,
+    manner: &Manner,
+) -> Ran {
     let watcher = Watcher::default();
     let outcome = run(store, keys, cache, site, view, manner, &watcher);
     let version = manner.version;

@@ -167,7 +167,6 @@ impl View {
     pub fn image(&self) -> PathBuf {
         self.folder.join("now/disk.img")
     }
-
 }
 
 /// Makes a version. Files that `before` has too are links to them, unless chance changes them.
@@ -274,7 +273,10 @@ fn image(path: &Path, before: Option<&Path>, chance: &mut Chance, scale: Scale) 
 }
 
 fn stamp(path: &Path, chance: &mut Chance) -> io::Result<()> {
-    let time = Timespec { tv_sec: 1_500_000_000 + chance.below(200_000_000) as i64, tv_nsec: chance.below(1_000_000_000) as i64 };
+    let time = Timespec {
+        tv_sec: 1_500_000_000 + chance.below(200_000_000) as i64,
+        tv_nsec: chance.below(1_000_000_000) as i64,
+    };
     let times = Timestamps { last_access: time, last_modification: time };
     Ok(rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }

@@ -36,7 +36,12 @@ pub struct Contents {
 impl<'a> Library<'a> {
     /// Reads through these.
     #[must_use]
-    pub fn new(repo: &'a Repository, catalog: &'a Catalog, packs: &'a PackReader, index: &'a ChunkIndex) -> Self {
+    pub fn new(
+        repo: &'a Repository,
+        catalog: &'a Catalog,
+        packs: &'a PackReader,
+        index: &'a ChunkIndex,
+    ) -> Self {
         Self { repo, catalog, packs, index }
     }
 
@@ -47,7 +52,9 @@ impl<'a> Library<'a> {
     pub fn read(&self, sealed: &Sealed) -> Result<Contents> {
         let words = |error: fardel_engine::Error| error.to_string();
         let closure = self.repo.closure(self.catalog, &sealed.manifest).map_err(words)?;
-        if let Some(pack) = closure.iter().find(|pack| self.catalog.whole_pack(&pack.hash, pack.size).is_none()) {
+        if let Some(pack) =
+            closure.iter().find(|pack| self.catalog.whole_pack(&pack.hash, pack.size).is_none())
+        {
             return Err(format!("the pack {} of {} bytes is not there", pack.hash, pack.size));
         }
         let root = self.repo.root(self.catalog, sealed).map_err(words)?;
@@ -124,13 +131,20 @@ impl Reader<'_> {
         let mut bytes = Vec::with_capacity(size as usize);
         for line in self.lines(rope)? {
             let left = size - bytes.len() as u64;
-            let len = line.len.or(rope.chunk_size.map(|chunk| left.min(chunk.into()))).ok_or("a line without a length")?;
+            let len = line
+                .len
+                .or(rope.chunk_size.map(|chunk| left.min(chunk.into())))
+                .ok_or("a line without a length")?;
             match line.chunk {
                 None => bytes.resize(bytes.len() + len as usize, 0),
                 Some(id) => bytes.extend_from_slice(&self.chunk(&id, PackKind::Data)?),
             }
         }
-        if bytes.len() as u64 == size { Ok(bytes) } else { Err(format!("{} bytes instead of {size}", bytes.len())) }
+        if bytes.len() as u64 == size {
+            Ok(bytes)
+        } else {
+            Err(format!("{} bytes instead of {size}", bytes.len()))
+        }
     }
 
     /// The lines of depth 0.
@@ -140,7 +154,8 @@ impl Reader<'_> {
             let mut below = Vec::new();
             for line in lines {
                 let leaf = self.chunk(&line.chunk.ok_or("a hole in a map")?, PackKind::Meta)?;
-                let parsed = rope::parse_leaf(&leaf).and_then(Iterator::collect::<fardel_format::Result<Vec<_>>>);
+                let parsed =
+                    rope::parse_leaf(&leaf).and_then(Iterator::collect::<fardel_format::Result<Vec<_>>>);
                 below.extend(parsed.map_err(|e| e.to_string())?);
             }
             lines = below;

@@ -40,7 +40,8 @@ pub fn verify(store: Arc<dyn Store>, keys: &Keys, cache: &Path, site: &Site, exp
     }
     let library = Library::new(&repo, &catalog, &packs, &index);
     for sealed in &snapshots.sealed {
-        let contents = library.read(sealed).map_err(|why| format!("snapshot {}: {why}", sealed.id().short()))?;
+        let contents =
+            library.read(sealed).map_err(|why| format!("snapshot {}: {why}", sealed.id().short()))?;
         compare(&contents, site).map_err(|why| format!("snapshot {}: {why}", sealed.id().short()))?;
     }
     for reported in &expected.reported {
@@ -71,9 +72,15 @@ fn compare(contents: &Contents, site: &Site) -> Result {
     let wrong = if contents.root.partial {
         wanted.contradictions(&found)
     } else {
-        let tops: Vec<&[u8]> = found.0.keys().filter(|path| !path.contains(&b'/')).map(|path| &path[..]).collect();
-        let is_saved = |path: &[u8]| tops.iter().any(|top| path.strip_prefix(*top).is_some_and(|r| r.is_empty() || r[0] == b'/'));
-        Model(wanted.0.iter().filter(|(path, _)| is_saved(path)).map(|(p, i)| (p.clone(), i.clone())).collect()).differences(&found)
+        let tops: Vec<&[u8]> =
+            found.0.keys().filter(|path| !path.contains(&b'/')).map(|path| &path[..]).collect();
+        let is_saved = |path: &[u8]| {
+            tops.iter().any(|top| path.strip_prefix(*top).is_some_and(|r| r.is_empty() || r[0] == b'/'))
+        };
+        Model(
+            wanted.0.iter().filter(|(path, _)| is_saved(path)).map(|(p, i)| (p.clone(), i.clone())).collect(),
+        )
+        .differences(&found)
     };
     if wrong.is_empty() { Ok(()) } else { Err(format!("it is not what was saved: {}", wrong.join("; "))) }
 }

@@ -37,7 +37,8 @@ fn next_seq(vault: &Vault, prefix: &str) -> u32 {
 /// # Panics
 /// When signing fails.
 pub fn put_signer(vault: &Vault, host: &HostKey, name: &str, roles: &[Role]) {
-    let signer = Signer { public_key: host.signing.public().clone(), name: name.into(), roles: roles.to_vec() };
+    let signer =
+        Signer { public_key: host.signing.public().clone(), name: name.into(), roles: roles.to_vec() };
     put_record(vault, &vault.root, next_seq(vault, "signers/"), vec![signer]);
 }
 

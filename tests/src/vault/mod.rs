@@ -66,7 +66,12 @@ impl Vault {
         let id = prepared.publish().unwrap();
         let temp = temporary_folder(name);
         let cache = temp.path().join("cache");
-        let open = OpenOptions { material: Some(identity(&recovery)), cache, display: "memory:".into(), pinned: None };
+        let open = OpenOptions {
+            material: Some(identity(&recovery)),
+            cache,
+            display: "memory:".into(),
+            pinned: None,
+        };
         let (repo, _) = Repository::open(Arc::new(store.clone()), open).unwrap();
         let root = repo.keys().root.clone().unwrap();
         Self { store, id, host, recovery, root, temp }
@@ -101,7 +106,11 @@ impl Vault {
     ///
     /// # Errors
     /// Whatever opening says.
-    pub fn open_store(&self, store: Arc<dyn Store>, material: Option<Material>) -> fardel_engine::Result<Opened> {
+    pub fn open_store(
+        &self,
+        store: Arc<dyn Store>,
+        material: Option<Material>,
+    ) -> fardel_engine::Result<Opened> {
         let cache = temporary_folder("cache");
         let options = OpenOptions {
             material,
@@ -317,24 +326,36 @@ impl Restored {
             }
         }
         if self.report.is_whole() != (whole == content.len()) {
-            return Err(format!("{whole} of {} files are whole, and is_whole() says {}", content.len(), self.report.is_whole()));
+            return Err(format!(
+                "{whole} of {} files are whole, and is_whole() says {}",
+                content.len(),
+                self.report.is_whole()
+            ));
         }
         Ok(whole)
     }
 
     fn is_told(&self, shown: &str, expected: &[u8]) -> Result<(), String> {
-        let covers = |path: &str| shown == path || shown.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
+        let covers =
+            |path: &str| shown == path || shown.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
         let told = self.report.damaged.iter().find(|damaged| covers(&damaged.path));
-        let Some(told) = told else { return Err(format!("{shown} is missing and nobody tells: {:?}", self.report)) };
+        let Some(told) = told else {
+            return Err(format!("{shown} is missing and nobody tells: {:?}", self.report));
+        };
         let Some(partial) = told.partial.as_ref().filter(|_| told.path == shown) else { return Ok(()) };
         if !partial.to_string_lossy().contains(".partial") {
             return Err(format!("{shown} is left as {}", partial.display()));
         }
         let found = fs::read(partial).map_err(|e| format!("{}: {e}", partial.display()))?;
-        let is_missing = |at: usize| told.missing.iter().any(|(start, len)| (*start..start + len).contains(&(at as u64)));
+        let is_missing =
+            |at: usize| told.missing.iter().any(|(start, len)| (*start..start + len).contains(&(at as u64)));
         for (at, byte) in expected.iter().enumerate() {
             if found.get(at).copied().unwrap_or(0) != *byte && !is_missing(at) {
-                return Err(format!("{} is wrong at {at}, and that is not told: {:?}", partial.display(), told.missing));
+                return Err(format!(
+                    "{} is wrong at {at}, and that is not told: {:?}",
+                    partial.display(),
+                    told.missing
+                ));
             }
         }
         Ok(())

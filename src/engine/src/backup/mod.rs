@@ -133,15 +133,13 @@ pub fn backup(
 ) -> Result<BackupReport> {
     for source in &options.sources {
         if let SourceSpec::Stdin { name, .. } = source {
-            let names = name.trim_start_matches('/').split('/');
-            names
-                .map(|name| fardel_format::tree::check_name(name.as_bytes()))
-                .collect::<Result<(), _>>()
-                .map_err(|_| {
-                    Error::Invalid(format!(
-                        "{name}: a stream cannot be called so; give a plain name such as dump.sql"
-                    ))
-                })?;
+            let mut names = name.trim_start_matches('/').split('/');
+            let fits = names.try_for_each(|name| fardel_format::tree::check_name(name.as_bytes()));
+            fits.map_err(|_| {
+                Error::Invalid(format!(
+                    "{name}: a stream cannot be called so; give a plain name such as dump.sql"
+                ))
+            })?;
         }
     }
     let time = crate::time::now();

@@ -1,0 +1,342 @@
+//! Trees and maps that are giant, recursive, or nonsense: written by somebody who holds a writer's keys.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use fardel_engine::check::{self, CheckOptions, CheckReport, Level};
+use fardel_engine::monitor::Silent;
+use fardel_engine::restore::{self, RestoreOptions, RestoreReport};
+use fardel_format::ChunkId;
+use fardel_format::pack::PackKind;
+use fardel_format::rope::Rope;
+use fardel_format::tree::{Node, NodeKind};
+use fardel_tests::crash::temporary_folder;
+use fardel_tests::vault::forge::{Crafted, Put, Snapshot};
+
+use super::Honest;
+
+/// No attack takes longer; only one that could never end is stopped by the user before.
+const LONG: Duration = Duration::from_secs(60);
+
+/// A tree in the making: its parts go to one pack.
+struct Tree {
+    honest: Honest,
+    meta: Crafted,
+    data: Crafted,
+}
+
+impl Tree {
+    fn new(name: &str) -> Self {
+        Self { honest: Honest::new(name), meta: Crafted::new(PackKind::Meta), data: Crafted::new(PackKind::Data) }
+    }
+
+    fn part(&mut self, bytes: impl AsRef<[u8]>) -> ChunkId {
+        self.meta.push_true(&self.honest.vault.host, bytes.as_ref())
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> ChunkId {
+        self.data.push_true(&self.honest.vault.host, bytes)
+    }
+
+    /// A folder whose entries are these lines.
+    fn folder(&mut self, name: &str, entries: &[Node]) -> Node {
+        let lines: Vec<u8> = entries.iter().flat_map(Node::to_line).collect();
+        let id = self.part(lines);
+        folder_of(name, 0, vec![id.to_string()])
+    }
+
+    /// Seals a snapshot with this node as its source, and checks it. What the check says about other snapshots is nothing.
+    fn seal(&mut self, node: Node) -> (Put, CheckReport) {
+        let host = &self.honest.vault.host;
+        let mut packs = Vec::new();
+        for crafted in [&self.meta, &self.data] {
+            packs.push(crafted.put(&self.honest.vault, host));
+        }
+        let put = Snapshot::new(&self.honest.vault, vec![("/attack", node)], packs).put(&self.honest.vault, host);
+        let begun = Instant::now();
+        let report = self.honest.check(Level::Data);
+        assert!(begun.elapsed() < LONG, "the check took {:?}", begun.elapsed());
+        (put, report)
+    }
+
+    /// Restores, and stops after a while as a user would.
+    fn restore(&self, put: &Put, stop_after: Option<Duration>) -> fardel_engine::Result<RestoreReport> {
+        let folder = temporary_folder("attack");
+        let opened = self.honest.vault.open();
+        let snapshots = opened.snapshots().unwrap();
+        let sealed = snapshots.find(&put.id.to_string()).unwrap();
+        let options = RestoreOptions {
+            target: folder.path().join("target"),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            in_place: false,
+            dry_run: false,
+            devices: false,
+            setid: false,
+            owners: None,
+            memory: 64 << 20,
+        };
+        let monitor = Silent::default();
+        let begun = Instant::now();
+        let report = std::thread::scope(|scope| {
+            let (done, wait) = std::sync::mpsc::sync_channel::<()>(1);
+            if let Some(after) = stop_after {
+                let stop = &monitor.stop;
+                scope.spawn(move || {
+                    let _ = wait.recv_timeout(after);
+                    stop.store(true, Relaxed);
+                });
+            }
+            let report = restore::restore(&opened.repo, &opened.catalog, sealed, None, &options, &monitor);
+            drop(done);
+            report
+        });
+        let limit = stop_after.unwrap_or(LONG) + Duration::from_secs(20);
+        assert!(begun.elapsed() < limit, "the restore took {:?}", begun.elapsed());
+        let outside: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(outside.iter().all(|name| name == "target"), "something was written outside: {outside:?}");
+        report
+    }
+
+    /// The check names nonsense, and a restore tells of something that is not whole.
+    fn is_told(&mut self, node: Node) {
+        let shown = format!("{node:?}");
+        let (put, report) = self.seal(node);
+        assert!(report.errors.iter().any(|finding| !finding.harmless), "{shown:.300}: {report:#?}");
+        match self.restore(&put, None) {
+            Ok(restored) => assert!(!restored.is_whole(), "{shown:.300}: {restored:?}"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+        self.honest.restores();
+        self.forget(&put);
+    }
+
+    fn forget(&self, put: &Put) {
+        self.honest.vault.store.remove_raw(&put.seal);
+        self.honest.vault.store.remove_raw(&put.manifest);
+    }
+}
+
+fn folder_of(name: &str, depth: u8, lines: Vec<String>) -> Node {
+    let mut node = Node::new(name.as_bytes(), NodeKind::Dir);
+    node.mode = 0o755;
+    node.entries = Some(Rope { depth, chunk_size: None, lines });
+    node
+}
+
+fn file_of(name: &str, size: u64, depth: u8, lines: Vec<String>) -> Node {
+    let mut node = Node::new(name.as_bytes(), NodeKind::File);
+    node.mode = 0o644;
+    node.size = size;
+    node.content = Some(Rope { depth, chunk_size: None, lines });
+    node
+}
+
+fn volume_of(name: &str, size: u64, depth: u8, lines: Vec<String>) -> Node {
+    let mut node = file_of(name, size, depth, lines);
+    node.kind = NodeKind::Volume;
+    node.content.as_mut().unwrap().chunk_size = Some(16 << 10);
+    node
+}
+
+#[test]
+fn maps_that_do_not_fit_their_files() {
+    let mut tree = Tree::new("false-maps");
+    let id = tree.chunk(b"0123456789").to_string();
+    let all = u64::MAX;
+    let wrong = [
+        file_of("f", 9, 0, vec![format!("{id} 10")]),
+        file_of("f", 11, 0, vec![format!("{id} 10")]),
+        file_of("f", 20, 0, vec![format!("{id} 10")]),
+        file_of("f", 9, 0, vec![format!("{id} 9")]),
+        file_of("f", 10, 0, vec![id.clone()]),
+        file_of("f", 0, 0, vec![format!("{id} 10")]),
+        file_of("f", 10, 0, vec![format!("{id} {all}")]),
+        file_of("f", 10, 0, vec![format!("- {all}"), format!("{id} 10")]),
+        file_of("f", all, 0, vec![format!("- {all}"), format!("- {all}")]),
+        file_of("f", all, 0, vec![format!("{id} 10"), format!("- {all}")]),
+        file_of("f", 5, 0, vec![format!("- {all}")]),
+        file_of("f", 10, 0, vec!["nonsense".into()]),
+        file_of("f", 10, 255, vec![format!("{id} 10")]),
+        file_of("f", 10, 9, vec![format!("{id} 10")]),
+        file_of("f", 10, 1, vec![format!("{id} 10")]),
+        file_of("f", 10, 1, vec!["- 10".into()]),
+        file_of("f", 10, 0, vec![format!("{id} 1"); 2000]),
+        volume_of("v", 10, 0, vec![format!("{id} 10")]),
+        volume_of("v", 10, 0, vec![]),
+        volume_of("v", 10, 0, vec![id.clone(), id.clone()]),
+        volume_of("v", 20_000, 0, vec![id.clone()]),
+        volume_of("v", all, 0, vec!["-".into()]),
+        volume_of("v", all, 8, vec!["-".into()]),
+        volume_of("v", all, 255, vec![id.clone()]),
+    ];
+    let mut count = 0;
+    for node in wrong {
+        let folder = tree.folder("", std::slice::from_ref(&node));
+        tree.is_told(folder);
+        tree.is_told(node);
+        count += 2;
+    }
+    println!("trees: {count} maps that do not fit");
+}
+
+#[test]
+fn a_hole_as_large_as_a_number_can_say() {
+    let mut tree = Tree::new("great-hole");
+    let all = u64::MAX;
+    for node in [
+        file_of("f", all, 0, vec![format!("- {all}")]),
+        file_of("f", 1 << 62, 0, vec![format!("- {}", 1u64 << 62)]),
+    ] {
+        let folder = tree.folder("", &[node]);
+        let (put, report) = tree.seal(folder);
+        assert!(report.is_whole(), "the map fits: {report:#?}");
+        // No file system may hold that; then it is told.
+        let restored = tree.restore(&put, None).unwrap();
+        assert!(restored.is_whole() || !restored.failed.is_empty(), "{restored:?}");
+        tree.forget(&put);
+    }
+}
+
+#[test]
+fn folders_that_are_nonsense() {
+    let mut tree = Tree::new("nonsense");
+    let good = |name: &str| {
+        let mut node = Node::new(name.as_bytes(), NodeKind::File);
+        node.content = Some(Rope::default());
+        node
+    };
+    let line = |name: &str| String::from_utf8(good(name).to_line()).unwrap();
+    let folders: Vec<Vec<u8>> = vec![
+        b"not json\n".to_vec(),
+        b"{}\n".to_vec(),
+        line("a").trim_end().into(),
+        [line("b"), line("a")].concat().into(),
+        [line("a"), line("a")].concat().into(),
+        b"\n\n\n".to_vec(),
+        vec![b'\n'; 4 << 20],
+        vec![b'['; 4 << 20],
+        b"{\"name\":\"../../up\",\"type\":\"file\"}\n".to_vec(),
+        vec![0xff; 1000],
+    ];
+    for bytes in folders {
+        let id = tree.part(&bytes);
+        tree.is_told(folder_of("", 0, vec![id.to_string()]));
+    }
+    for name in ["..", ".", "a/b", "/etc/passwd", "a\0b", ""] {
+        let folder = tree.folder("", &[good(name)]);
+        tree.is_told(folder);
+    }
+    let nothing = Node::new(b"nothing", NodeKind::Dir);
+    let folder = tree.folder("", &[nothing]);
+    tree.is_told(folder);
+    let id = tree.part(line("a"));
+    for node in [
+        folder_of("", 0, vec!["-".into()]),
+        folder_of("", 1, vec![id.to_string()]),
+        folder_of("", 9, vec![id.to_string()]),
+        folder_of("", 0, vec![ChunkId([7; 32]).to_string()]),
+        folder_of("", 0, vec![id.to_string(), id.to_string()]),
+    ] {
+        tree.is_told(node);
+    }
+}
+
+#[test]
+fn folders_within_folders_without_end() {
+    let mut tree = Tree::new("deep");
+    // A long way down.
+    let mut node = tree.folder("leaf", &[]);
+    let empty = tree.part("\n");
+    node.entries = Some(Rope { depth: 0, chunk_size: None, lines: Vec::new() });
+    for n in 0..2000 {
+        node = tree.folder(&format!("{n}"), &[node]);
+    }
+    let (put, report) = tree.seal(node);
+    assert!(report.is_whole(), "{report:#?}");
+    let restored = tree.restore(&put, None).unwrap();
+    assert!(restored.dirs > 2000 || !restored.is_whole(), "{} folders", restored.dirs);
+    tree.forget(&put);
+    assert_ne!(empty, ChunkId([0; 32]));
+}
+
+#[test]
+fn a_small_tree_with_more_paths_than_atoms() {
+    let mut tree = Tree::new("doubling");
+    let mut node = folder_of("x", 0, Vec::new());
+    for _ in 0..100 {
+        let (mut a, mut b) = (node.clone(), node);
+        a.name = Some("a".into());
+        b.name = Some("b".into());
+        node = tree.folder("x", &[a, b]);
+    }
+    let (put, report) = tree.seal(node);
+    assert!(report.is_whole(), "{report:#?}");
+    let stopped = tree.restore(&put, Some(Duration::from_secs(1)));
+    assert!(matches!(stopped, Err(fardel_engine::Error::Interrupted)), "{:?}", stopped.map(|r| r.dirs));
+    tree.forget(&put);
+}
+
+#[test]
+fn a_small_map_with_more_lines_than_atoms() {
+    let mut tree = Tree::new("endless-map");
+    let holes = "-\n".repeat(256);
+    let mut volume = tree.part(&holes);
+    for _ in 0..4 {
+        volume = tree.part(format!("{volume}\n").repeat(256));
+    }
+    // 2^40 holes of 16 KiB.
+    let node = volume_of("v", 1 << 54, 5, vec![volume.to_string()]);
+    let folder = tree.folder("", &[node]);
+    let (put, report) = tree.seal(folder);
+    assert!(report.is_whole(), "{report:#?}");
+    let stopped = tree.restore(&put, Some(Duration::from_secs(1)));
+    assert!(stopped.is_err() || !stopped.unwrap().is_whole());
+    tree.forget(&put);
+
+    // 2^60 lines of a folder, all of one leaf.
+    let mut listing = tree.part(Node::new(b"once", NodeKind::Fifo).to_line());
+    for _ in 0..6 {
+        listing = tree.part(format!("{listing}\n").repeat(1024));
+    }
+    tree.is_told(folder_of("", 6, vec![listing.to_string()]));
+    // The same of a leaf that is not there, or not JSON.
+    for bad in ["nonsense\n".repeat(1000), String::new()] {
+        let mut listing = if bad.is_empty() { ChunkId([9; 32]) } else { tree.part(&bad) };
+        for _ in 0..6 {
+            listing = tree.part(format!("{listing}\n").repeat(1024));
+        }
+        tree.is_told(folder_of("", 6, vec![listing.to_string()]));
+    }
+}
+
+#[test]
+fn damage_in_a_tree_with_endless_paths_is_counted_to_an_end() {
+    let mut tree = Tree::new("endless-costs");
+    let lost = ChunkId([5; 32]);
+    let mut node = tree.folder("x", &[file_of("f", 10, 0, vec![format!("{lost} 10")])]);
+    for _ in 0..60 {
+        let (mut a, mut b) = (node.clone(), node);
+        a.name = Some("a".into());
+        b.name = Some("b".into());
+        node = tree.folder("x", &[a, b]);
+    }
+    let (put, report) = tree.seal(node);
+    let finding = report.errors.iter().find(|finding| finding.object.starts_with("chunk ")).unwrap();
+    assert_eq!(finding.costs.paths.len(), check::MAX_PATHS);
+    assert!(finding.costs.more_paths > 100_000);
+    assert_eq!(finding.costs.snapshots, [put.id]);
+    assert!(report.notes.iter().any(|note| note.contains("more")), "{:?}", report.notes);
+    // Neither does a map whose every line is lost end.
+    let mut map = tree.part(format!("{lost} 16384\n").repeat(1024));
+    let mut len = 16384u64 * 1024;
+    for _ in 0..3 {
+        map = tree.part(format!("{map} {len}\n").repeat(1024));
+        len *= 1024;
+    }
+    let (_, report) = tree.seal(file_of("f", len, 4, vec![format!("{map} {len}")]));
+    assert!(report.errors.iter().any(|finding| finding.object.starts_with("chunk ")));
+    let opened = tree.honest.vault.open();
+    let options = CheckOptions { level: Level::Data, memory: 0, ..CheckOptions::default() };
+    assert!(!check::check(&opened.repo, &opened.catalog, &options, &Silent::default()).unwrap().is_whole());
+}

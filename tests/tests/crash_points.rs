@@ -20,7 +20,7 @@ use fardel_tests::crash::medium::{Aftermaths, InUse, Medium, Plan};
 use fardel_tests::crash::program::{self, Keys, Manner, Ran, Reported};
 use fardel_tests::crash::site::{Scale, Site, VERSIONS, View};
 use fardel_tests::crash::tally::Tally;
-use fardel_tests::crash::verify::{Expected, verify};
+use fardel_tests::crash::verify::{Expected, Known, verify};
 use fardel_tests::crash::{Result, is_soak, seed, temporary_folder};
 use futures::stream::BoxStream;
 
@@ -29,7 +29,7 @@ const STATES: u64 = 20_000;
 /// States of a soak, at least.
 const SOAK_STATES: u64 = 1_000_000;
 /// Losses of power by chance after each run.
-const RANDOM_LOSSES: u64 = 2;
+const RANDOM_LOSSES: u64 = 4;
 /// In one state of so many the backup is made once more after it was made again: it must add nothing.
 const ONCE_MORE: u64 = 4;
 /// Steps of a chain of crashes; then a new one begins, since each step adds snapshots.
@@ -74,11 +74,10 @@ fn every_crash_point() {
             }
         }
         // Whatever is lacking then: crashes upon crashes, by chance.
-        let sites = scenarios.iter().map(|s| s.site.clone()).take(1).collect::<Vec<_>>();
         while tally.states() < wanted && failures.lock().unwrap().len() < ENOUGH_FAILURES {
             let number = chains.fetch_add(1, Relaxed);
             let began = Instant::now();
-            match chain(&sites[0], seed, number) {
+            match chain(&scenarios[0].site, seed, number) {
                 Ok(states) => tally.add("crashes upon crashes", CHAIN, states, began.elapsed()),
                 Err(why) => failures.lock().unwrap().push(format!("chain {number}: {why}")),
             }
@@ -111,6 +110,7 @@ struct Scenario {
     /// The client's cache before.
     cache: tempfile::TempDir,
     reported: Vec<Reported>,
+    known: Known,
     /// About so many runs are made in CI.
     runs: usize,
 }
@@ -151,16 +151,16 @@ fn scenarios(seed: u64) -> Vec<Scenario> {
     vec![
         Scenario::new("init", Operation::Init, &tiny, 250),
         Scenario::new("first backup", backup(plain), &tiny, 500),
-        Scenario::new("first backup with a stream", backup(streaming), &small, 100),
-        Scenario::new("first backup, large", backup(streaming), &large, 15),
-        Scenario::new("first backup, sealing", backup(sealing), &tiny, 400),
+        Scenario::new("first backup with a stream", backup(streaming), &small, 60),
+        Scenario::new("first backup, large", backup(streaming), &large, 10),
+        Scenario::new("first backup, sealing", backup(sealing), &tiny, 90),
         Scenario::new("incremental", backup(next(plain)), &tiny, 500).after(&[plain]),
-        Scenario::new("incremental with a stream", backup(next(streaming)), &small, 50).after(&[streaming]),
-        Scenario::new("incremental, large", backup(Manner { threads: 2, ..next(streaming) }), &large, 15)
+        Scenario::new("incremental with a stream", backup(next(streaming)), &small, 40).after(&[streaming]),
+        Scenario::new("incremental, large", backup(Manner { threads: 2, ..next(streaming) }), &large, 10)
             .after(&[streaming]),
-        Scenario::new("incremental, sealing", backup(next(sealing)), &tiny, 300).after(&[sealing]),
-        Scenario::new("resume", backup(sealing), &tiny, 300).after_crash(sealing, seed),
-        Scenario::new("resume of incremental", backup(next(sealing)), &tiny, 300)
+        Scenario::new("incremental, sealing", backup(next(sealing)), &tiny, 70).after(&[sealing]),
+        Scenario::new("resume", backup(sealing), &tiny, 70).after_crash(sealing, seed),
+        Scenario::new("resume of incremental", backup(next(sealing)), &tiny, 70)
             .after(&[plain])
             .after_crash(next(sealing), seed),
         Scenario::new("second host", backup(other(plain)), &tiny, 400).after(&[plain]),
@@ -180,7 +180,7 @@ impl Scenario {
         let keys = keys.unwrap_or_else(|| program::repository(1, cache.path()).expect("a repository").1);
         let site = site.clone();
         let folder = memory.on_a_file_system();
-        Self { name, operation, site, view, keys, memory, folder, cache, reported: Vec::new(), runs }
+        Self { name, operation, site, view, keys, memory, folder, cache, reported: Vec::new(), known: Known::default(), runs }
     }
 
     /// The same, after these backups were made.
@@ -355,7 +355,7 @@ impl Scenario {
         again: &[Manner],
         chance: &mut Chance,
     ) -> Result<u64> {
-        let look = Look { keys: &self.keys, site: &self.site, view: &self.view, again };
+        let look = Look { keys: &self.keys, site: &self.site, view: &self.view, known: &self.known, again };
         look.at_all(in_use, cache, &expected, chance)
     }
 }
@@ -378,6 +378,7 @@ struct Look<'a> {
     keys: &'a Keys,
     site: &'a Site,
     view: &'a View,
+    known: &'a Known,
     /// What is done again afterwards.
     again: &'a [Manner],
 }
@@ -396,7 +397,7 @@ impl Look<'_> {
 
     /// One state: what was reported is there; the same again succeeds; once more, in some states, adds nothing.
     fn at(&self, state: &Medium, cache: &Path, expected: &Expected, chance: &mut Chance) -> Result {
-        self.verify(state, cache, expected)?;
+        self.verify(state, cache, expected, chance)?;
         let mut expected = expected.clone();
         for manner in self.again {
             let report =
@@ -405,7 +406,7 @@ impl Look<'_> {
                 return Err("again: it was not finished".into());
             }
         }
-        self.verify(state, cache, &expected).map_err(|why| format!("after doing it again: {why}"))?;
+        self.verify(state, cache, &expected, chance).map_err(|why| format!("after doing it again: {why}"))?;
         if !chance.one_in(ONCE_MORE) {
             return Ok(());
         }
@@ -418,12 +419,13 @@ impl Look<'_> {
                 report.bytes_added, report.packs_written
             ));
         }
-        self.verify(state, cache, &expected).map_err(|why| format!("after doing it once more: {why}"))
+        self.verify(state, cache, &expected, chance).map_err(|why| format!("after doing it once more: {why}"))
     }
 
-    fn verify(&self, state: &Medium, cache: &Path, expected: &Expected) -> Result {
+    fn verify(&self, state: &Medium, cache: &Path, expected: &Expected, chance: &mut Chance) -> Result {
         // A copy, so that looking does not repair anything for the next run.
-        verify(state.fork().open(Plan::Well).store, self.keys, cache, self.site, expected)
+        let store = state.fork().open(Plan::Well).store;
+        verify(store, self.keys, cache, self.site, self.known, expected, chance)
     }
 
     fn backup(
@@ -503,7 +505,7 @@ fn init_calls(medium: &Medium) -> u64 {
 fn init_run(medium: &Medium, plan: Plan, site: &Site, view: &View, chance: &mut Chance) -> Result<u64> {
     let in_use = medium.open(plan);
     let begun = program::begin(&Blocking::new(in_use.store.clone()));
-    let aftermaths = Aftermaths::of(&in_use.after(Aftermaths::ProcessDeath), chance, 4 * RANDOM_LOSSES);
+    let aftermaths = Aftermaths::of(&in_use.after(Aftermaths::ProcessDeath), chance, 2 * RANDOM_LOSSES);
     for aftermath in &aftermaths {
         let state = in_use.after(*aftermath);
         init_state(&state, &begun, plan.tears(), site, view, chance)
@@ -542,7 +544,8 @@ fn init_state(
         Some(Err(_)) if torn => again(state)?,
         Some(Err(error)) => return Err(error.to_string()),
     };
-    let look = Look { keys: &keys, site, view, again: &[Manner { tree: false, ..Manner::plain() }] };
+    let known = Known::default();
+    let look = Look { keys: &keys, site, view, known: &known, again: &[Manner { tree: false, ..Manner::plain() }] };
     look.at(state, cache.path(), &Expected { reported: Vec::new(), torn }, chance)
 }
 
@@ -598,40 +601,43 @@ fn chain(site: &Site, seed: u64, number: u64) -> Result<u64> {
     if !chance.one_in(4) {
         medium = medium.on_a_file_system();
     }
-    let mut expected = Expected::default();
+    let (mut expected, known) = (Expected::default(), Known::default());
     let mut states = 0;
     for step in 0..CHAIN {
         let manner = Manner {
             host: chance.below(2) as usize,
             version: chance.below(VERSIONS as u64) as usize,
             threads: 1 + chance.below(2) as usize,
-            checkpoints: chance.one_in(2),
+            checkpoints: chance.one_in(3),
             packs_per_segment: 1 + chance.below(2) as usize,
             tree: !chance.one_in(4),
             stream: !chance.one_in(4),
         };
-        let calls = if matches!(medium, Medium::Memory(_)) { 60 } else { 500 };
-        let calls = if manner.checkpoints { calls * 4 } else { calls };
+        let calls = if matches!(medium, Medium::Memory(_)) { 20 } else { 150 };
+        let calls = if manner.checkpoints { calls * 3 } else { calls };
         let plan = if chance.one_in(4) { Plan::Well } else { Plan::by_chance(&mut chance, &medium, calls) };
         expected.torn |= plan.tears();
         let in_use = medium.open(plan);
-        let cache = caches[manner.host].path();
-        let ran = program::backup(in_use.store.clone(), &keys, cache, site, &view, &manner);
+        let cache = caches[manner.host].path().to_owned();
+        let ran = program::backup(in_use.store.clone(), &keys, &cache, site, &view, &manner);
         let in_words = |why: String| format!("step {step}, {manner:?}, {plan:?}: {why}");
         if plan == Plan::Well {
             ran.outcome.as_ref().map_err(|why| in_words(why.clone()))?;
         }
         expected.reported.extend(ran.reported);
-        let aftermath = *chance.clone().pick(&Aftermaths::of(&medium, &mut chance, RANDOM_LOSSES));
-        let state = in_use.after(aftermath);
-        drop(in_use);
-        for cache in &mut caches {
-            *cache = after(aftermath, cache.path(), &mut chance);
+        let mut left = Vec::new();
+        for aftermath in Aftermaths::of(&medium, &mut chance, RANDOM_LOSSES) {
+            let state = in_use.after(aftermath);
+            let cache = after(aftermath, &cache, &mut chance);
+            let store = state.fork().open(Plan::Well).store;
+            verify(store, &keys, cache.path(), site, &known, &expected, &mut chance)
+                .map_err(|why| in_words(format!("{aftermath:?}: {why}")))?;
+            left.push((state, cache));
         }
-        let verified = verify(state.fork().open(Plan::Well).store, &keys, caches[0].path(), site, &expected);
-        verified.map_err(|why| in_words(format!("{aftermath:?}: {why}")))?;
-        medium = state;
-        states += 1;
+        states += left.len() as u64;
+        let (state, cache) = left.swap_remove(chance.below(left.len() as u64) as usize);
+        drop(in_use);
+        (medium, caches[manner.host]) = (state, cache);
     }
     Ok(states)
 }

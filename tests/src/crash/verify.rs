@@ -1,19 +1,32 @@
 //! A look at a repository as a crash left it: everything that was reported is there, and nothing that is sealed lies.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use fardel_engine::Repository;
+use fardel_engine::catalog::Catalog;
 use fardel_engine::index::ChunkIndex;
 use fardel_engine::keyring::Material;
 use fardel_engine::packs::PackReader;
-use fardel_engine::snapshots::Snapshots;
+use fardel_engine::snapshots::{Sealed, Snapshots};
+use fardel_format::ObjectHash;
 use fardel_store::Store;
 
 use super::Result;
+use super::chance::Chance;
 use super::model::Model;
 use super::program::{Keys, Reported, open};
 use super::site::Site;
 use super::snapshot::{Contents, Library};
+
+/// A snapshot that was read once, and whose objects all still hash to their names, is read again in one of so many states.
+const READ_AGAIN: u64 = 4;
+
+/// Snapshots that were read and compared, by the hash of their manifest. It names everything else by hash, so that the same
+/// bytes give the same snapshot; only the way to them, the index, may be another.
+#[derive(Debug, Default)]
+pub struct Known(Mutex<HashSet<ObjectHash>>);
 
 /// What must hold.
 #[derive(Clone, Debug, Default)]
@@ -28,7 +41,15 @@ pub struct Expected {
 ///
 /// # Errors
 /// When it is not so: what is wrong.
-pub fn verify(store: Arc<dyn Store>, keys: &Keys, cache: &Path, site: &Site, expected: &Expected) -> Result {
+pub fn verify(
+    store: Arc<dyn Store>,
+    keys: &Keys,
+    cache: &Path,
+    site: &Site,
+    known: &Known,
+    expected: &Expected,
+    chance: &mut Chance,
+) -> Result {
     let words = |error: fardel_engine::Error| error.to_string();
     let material = Material::Host(Box::new(keys.hosts[0].clone()));
     let (repo, catalog) = open(store, material, cache)?;
@@ -53,6 +74,45 @@ pub fn verify(store: Arc<dyn Store>, keys: &Keys, cache: &Path, site: &Site, exp
         }
     }
     Ok(())
+}
+
+impl Known {
+    fn holds(&self, manifest: &ObjectHash) -> bool {
+        self.0.lock().is_ok_and(|known| known.contains(manifest))
+    }
+
+    fn add(&self, manifest: ObjectHash) {
+        if let Ok(mut known) = self.0.lock() {
+            known.insert(manifest);
+        }
+    }
+}
+
+/// Objects whose bytes hash to their names.
+struct Intact<'a> {
+    repo: &'a Repository,
+    catalog: &'a Catalog,
+    seen: HashMap<ObjectHash, bool>,
+}
+
+impl Intact<'_> {
+    fn snapshot(&mut self, sealed: &Sealed) -> Result {
+        let closure = self.repo.closure(self.catalog, &sealed.manifest).map_err(|e| e.to_string())?;
+        let root = sealed.manifest.root.hash;
+        for hash in closure.iter().map(|pack| pack.hash).chain([root]) {
+            if !*self.seen.entry(hash).or_insert_with(|| is_intact(self.repo, self.catalog, &hash)) {
+                return Err(format!("the bytes of {hash} have another hash"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_intact(repo: &Repository, catalog: &Catalog, hash: &ObjectHash) -> bool {
+    let pack = catalog.packs.get(hash).and_then(|copies| copies.first()).map(|copy| &copy.stored);
+    let stored = pack.or_else(|| catalog.roots.get(hash));
+    let bytes = stored.and_then(|stored| repo.store().get(&stored.key).ok());
+    bytes.is_some_and(|bytes| ObjectHash::of(&bytes) == *hash)
 }
 
 fn version_of(tags: &[String]) -> Result<usize> {

@@ -131,6 +131,11 @@ impl<'a> Planner<'a> {
         report.bytes_unchanged = unchanged;
         Ok(report)
     }
+
+    /// A small tree can be made of more paths and holes than anybody can wait for.
+    fn stop_if_interrupted(&self) -> Result<()> {
+        if self.shared.monitor.interrupted() { Err(Error::Interrupted) } else { Ok(()) }
+    }
 }
 
 struct Round<'p, 'a> {
@@ -178,6 +183,7 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
             self.make_folders(&mut stack);
         }
         while let Some(folder) = stack.last_mut() {
+            self.planner.stop_if_interrupted()?;
             let node = match folder.entries.next_node() {
                 Ok(Some(node)) => node,
                 Ok(None) => {
@@ -317,6 +323,7 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
         let (mut at, mut hole) = (0, 0..0);
         let mut existing = Vec::new();
         for line in RopeLines::new(planner.chunks, &rope)? {
+            planner.stop_if_interrupted()?;
             let Line { chunk, len } = line?;
             let left = size - at;
             let len = match (len, rope.chunk_size) {

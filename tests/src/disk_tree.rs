@@ -16,6 +16,17 @@ pub fn bytes(seed: &str, len: usize) -> Vec<u8> {
     out
 }
 
+/// A folder in memory where there is one: what need not reach a disk is faster there.
+///
+/// # Panics
+/// When there is no temporary folder at all.
+#[must_use]
+pub fn temporary_folder(name: &str) -> tempfile::TempDir {
+    let builder =
+        |place: &Path| tempfile::Builder::new().prefix(&format!("fardel-{name}-")).tempdir_in(place);
+    builder("/dev/shm".as_ref()).or_else(|_| builder(&std::env::temp_dir())).expect("a temporary folder")
+}
+
 /// Makes a folder with something of each kind that anybody may make.
 ///
 /// # Panics

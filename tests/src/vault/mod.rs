@@ -31,8 +31,8 @@ use fardel_store::{MemoryStore, Store};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
 
-use crate::crash::temporary_folder;
 use crate::disk_tree::bytes;
+use crate::disk_tree::temporary_folder;
 
 /// A repository, its keys, and folders for sources and restores.
 pub struct Vault {

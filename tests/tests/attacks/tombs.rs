@@ -53,7 +53,8 @@ fn a_tomb_is_no_use_under_another_name_or_changed() {
     assert!(!honest.is_listed(&innocent));
     // Another snapshot's id in the same tomb: its hash gives it away.
     let bytes = honest.vault.store.get_raw(&key).unwrap();
-    let text = String::from_utf8(bytes.to_vec()).unwrap().replace(&innocent.to_string(), &honest.id.to_string());
+    let text =
+        String::from_utf8(bytes.to_vec()).unwrap().replace(&innocent.to_string(), &honest.id.to_string());
     honest.vault.store.insert_raw(&key, text.clone());
     assert_eq!(honest.finding(Level::Seals, &key).class, Class::Corrupt);
     assert!(honest.is_listed(&honest.id));

@@ -29,6 +29,7 @@ fn jobs_are_backed_up_each_as_a_snapshot() {
     let sandbox = Sandbox::empty();
     sandbox.write("data/x.iso", "iso");
     sandbox.write("data/x", "x");
+    sandbox.settle();
     let config = "repository: ${HOME}/backup\nkey_file: host.key\njobs:\n  - name: first\n    sources: [src]\n    tags: [a]\n  \
                   - name: second\n    sources:\n      - data\n    excludes: ['*.iso']\n    tags: [b, c]\n";
     sandbox.write("etc/fardel.yaml", config.replace("[src]", "[../src]").replace("- data", "- ../data"));

@@ -28,6 +28,7 @@ impl Sandbox {
         sandbox.write("src/one", "1\n");
         sandbox.write("src/sub/two", "22\n");
         sandbox.write("src/sub/large", noise(300_000));
+        sandbox.settle();
         sandbox
     }
 
@@ -39,6 +40,22 @@ impl Sandbox {
     /// The same as text.
     pub fn text(&self, name: &str) -> String {
         self.path(name).display().to_string()
+    }
+
+    /// Returns once the file system's clock has left the tick in which the last file was written: what a backup finds written
+    /// in the tick in which it begins, the next one reads again.
+    pub fn settle(&self) {
+        let stamp = || {
+            let probe = self.write("probe of the clock", b"");
+            let stamp = fs::metadata(&probe).unwrap().modified().unwrap();
+            fs::remove_file(probe).unwrap();
+            stamp
+        };
+        let begun = stamp();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while stamp().duration_since(begun).unwrap_or_default().as_millis() < 60 {
+            assert!(std::time::Instant::now() < deadline, "the clock of the file system stands still");
+        }
     }
 
     /// Writes a file, with the folders above it.

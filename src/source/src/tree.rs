@@ -96,6 +96,7 @@ impl Tree {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests move folders about on purpose")]
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;

@@ -21,7 +21,10 @@ fn tables(honest: &Honest, kind: PackKind) -> Vec<(ObjectHash, u64, Toc)> {
 }
 
 /// Every way to lie about where a chunk is.
-fn lies(tables: &[(ObjectHash, u64, Toc)]) -> Vec<(&'static str, Vec<(ObjectHash, u64, Toc)>)> {
+/// Packs with their sizes and what is said to lie in them.
+type Tables = Vec<(ObjectHash, u64, Toc)>;
+
+fn lies(tables: &[(ObjectHash, u64, Toc)]) -> Vec<(&'static str, Tables)> {
     let change = |f: &dyn Fn(&mut Toc)| -> Vec<_> {
         let mut tables = tables.to_vec();
         tables.iter_mut().for_each(|(_, _, toc)| f(toc));

@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(assembler.take(&(1..3)).unwrap().unwrap(), "12");
         assert_eq!(assembler.take(&(2..9)), None);
         assembler.push(Bytes::from_static(b"45"), []);
-        assembler.push(Bytes::from_static(b"6789"), [8..9]);
+        assembler.push(Bytes::from_static(b"6789"), std::iter::once(8..9));
         assert_eq!(assembler.take(&(2..8)).unwrap().unwrap(), "234567");
         assert_eq!(assembler.take(&(7..9)), Some(None), "a part of it is bad");
         assert_eq!(assembler.take(&(9..10)).unwrap().unwrap(), "9");

@@ -1,6 +1,7 @@
 //! What may stand on the command line. Parsed here, resolved in [`crate::config`].
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -171,6 +172,9 @@ pub struct BackupArgs {
     /// Read every file again, even where nothing seems to have changed
     #[arg(long)]
     pub force: bool,
+    /// Seal what there is as a partial snapshot so often, so that an interruption costs little [default: 5m]
+    #[arg(long, value_name = "DURATION", value_parser = crate::span::parse)]
+    pub checkpoint_every: Option<Duration>,
     /// Say what would be saved, and save nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,

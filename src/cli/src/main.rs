@@ -23,6 +23,7 @@ mod progress;
 mod prompt;
 mod size;
 mod snapshot_path;
+mod span;
 mod table;
 
 use std::process::ExitCode;

@@ -239,3 +239,14 @@ fn excludes_leave_out() {
     assert!(listed.contains("src/one"));
     sandbox.run(["backup", "src", "--exclude", "[z-a]"]).exits(2).complains(".gitignore");
 }
+
+#[test]
+fn checkpoints_are_sealed_as_often_as_asked_for() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.run(["backup", "--checkpoint-every", "0s", "--verbose", "src"]).exits(0).complains("checkpoint ");
+    let listed = sandbox.run(["snapshots", "--all", "--json"]).exits(0).of_type("snapshot");
+    assert!(listed.iter().filter(|snapshot| snapshot["partial"] == true).count() > 0, "{listed:?}");
+    let usual = sandbox.run(["backup", "--verbose", "src"]).exits(0);
+    assert!(!usual.stderr.contains("checkpoint "), "{}", usual.stderr);
+    sandbox.run(["backup", "--checkpoint-every", "5", "src"]).exits(2).complains("90s, 5m or 1h");
+}

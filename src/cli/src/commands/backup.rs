@@ -25,7 +25,7 @@ use crate::progress::Progress;
 
 use super::init::{self, New};
 
-/// A long backup seals what it has so often.
+/// A long backup seals what it has so often, unless told otherwise.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
 /// Bytes that a compressing thread may come to hold: frames in and out, zstd's state.
 const THREAD_COST: u64 = 16 << 20;
@@ -201,7 +201,7 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
         chunk_size: app.config.chunk_size,
         force: args.force,
         dry_run: args.dry_run,
-        checkpoint_every: CHECKPOINT_EVERY,
+        checkpoint_every: args.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
         never: never(app, opened),
         packer: PackerOptions {
             pack_size: app.config.pack_size.unwrap_or(usual.pack_size),

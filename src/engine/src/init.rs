@@ -112,9 +112,10 @@ impl Prepared {
     }
 }
 
-/// Whether these are the first bytes of a card, and not all of them.
+/// Whether these are the first bytes of a card, and not all of them: a whole one ends with a line's end.
 fn is_cut_off(card: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(card).is_err_and(|error| error.is_eof())
+    !card.ends_with(b"\n")
+        || serde_json::from_slice::<serde::de::IgnoredAny>(card).is_err_and(|error| error.is_eof())
 }
 
 /// Whether there is nothing but what an `init` stores before the card.
@@ -157,4 +158,26 @@ pub(crate) fn put_record(
     store.put_same(&key_of(&Name::Signers(name), FanOut::FLAT), bytes)?;
     store.put_same(&key_of(&Name::SignersSig(name), FanOut::FLAT), signature.into_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fardel_store::MemoryStore;
+
+    use super::*;
+
+    #[test]
+    fn a_card_of_which_any_part_is_lacking_does_not_hinder_the_next_init() {
+        let memory = MemoryStore::new();
+        let store = Blocking::new(std::sync::Arc::new(memory.clone()));
+        let make = || prepare(store.clone(), "memory:", &InitOptions::default());
+        make().unwrap().publish().unwrap();
+        let whole = memory.get_raw(CARD).unwrap();
+        assert!(matches!(make(), Err(Error::Exists(_))));
+        for len in 0..whole.len() {
+            memory.insert_raw(CARD, whole.slice(..len));
+            let id = make().unwrap_or_else(|e| panic!("{len} bytes: {e}")).publish().unwrap();
+            assert_eq!(id, card::repository_id(&memory.get_raw(CARD).unwrap()), "{len} bytes");
+        }
+    }
 }

@@ -20,7 +20,11 @@ mod real_fs;
 #[cfg(any(test, feature = "sim"))]
 mod sim_fs;
 #[cfg(any(test, feature = "sim"))]
+mod sim_loss;
+#[cfg(any(test, feature = "sim"))]
 mod sim_node;
+#[cfg(any(test, feature = "sim"))]
+mod sim_record;
 mod staging;
 mod store;
 mod walk;
@@ -29,7 +33,11 @@ pub use fs::{DirEntry, Entries, Fs, FsFile, Kind, Medium, Space, Stat};
 pub use guard::Reserve;
 pub use real_fs::RealFs;
 #[cfg(any(test, feature = "sim"))]
-pub use sim_fs::{Loss, Refusals, SimFault, SimFaultKind, SimFs};
+pub use sim_fs::{Refusals, SimFault, SimFaultKind, SimFs};
+#[cfg(any(test, feature = "sim"))]
+pub use sim_loss::Loss;
+#[cfg(any(test, feature = "sim"))]
+pub use sim_record::{Moment, Visible};
 pub use store::{FolderOptions, FolderStore};
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use rustix::io::Errno;
 
 use super::fs::{DirEntry, Entries, Fs, FsFile, Kind, Medium, Space, Stat};
 use super::real_fs::RealFs;
+use super::sim_loss::Loss;
 use super::sim_node::{DirNode, FileNode, Ino, Node, Tree, errno};
+use super::sim_record::Moment;
 
 /// A file system in memory that tells what is durable from what merely looks stored; for tests.
 ///
@@ -23,8 +25,8 @@ pub struct SimFs {
 }
 
 #[derive(Clone, Debug)]
-struct Sim {
-    tree: Tree,
+pub(super) struct Sim {
+    pub(super) tree: Tree,
     calls: u64,
     fault: Option<SimFault>,
     failing: Option<Errno>,
@@ -35,17 +37,8 @@ struct Sim {
     /// Bytes that may be used in fact, however many [`Fs::space`] says are free.
     quota: u64,
     refusals: Refusals,
-}
-
-/// What a loss of power leaves of what was not synced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Nothing.
-    DropUnsynced,
-    /// Everything.
-    KeepAll,
-    /// Some changes and not others; of unsynced contents nothing, all, a part, or zeros in place of a part.
-    Random(u64),
+    /// The file system before each changing call, where that is wanted.
+    pub(super) moments: Option<Vec<Moment>>,
 }
 
 /// A planned fault.
@@ -107,6 +100,11 @@ impl SimFs {
         let mut tree = Tree::new();
         tree.make(Path::new("/sim"), Node::Dir(DirNode::default())).expect("the first folder");
         tree.sync_all();
+        Self::of_tree(tree)
+    }
+
+    /// These files with the usual room, without faults.
+    pub(super) fn of_tree(tree: Tree) -> Self {
         Self::with_tree(tree, (1 << 40, 1_000_000), Refusals::default())
     }
 
@@ -122,11 +120,12 @@ impl SimFs {
             capacity,
             quota: u64::MAX,
             refusals,
+            moments: None,
         };
         Self { sim: Arc::new(Mutex::new(sim)) }
     }
 
-    fn sim(&self) -> MutexGuard<'_, Sim> {
+    pub(super) fn sim(&self) -> MutexGuard<'_, Sim> {
         self.sim.lock().expect("no code panics while it holds this lock")
     }
 
@@ -148,6 +147,12 @@ impl SimFs {
     pub fn after_power_loss(&self, loss: Loss) -> Self {
         let sim = self.sim();
         Self::with_tree(sim.tree.after_power_loss(loss), sim.capacity, sim.refusals)
+    }
+
+    /// In how many ways a loss of power can leave this file system: the numbers of [`Loss::Nth`] lie below it.
+    #[must_use]
+    pub fn losses(&self) -> u64 {
+        self.sim().tree.losses()
     }
 
     /// How many changing calls were made so far, failed ones included.
@@ -221,6 +226,7 @@ impl Sim {
 
     fn judge(&mut self) -> io::Result<Verdict> {
         self.alive()?;
+        self.note_moment();
         let number = self.calls;
         self.calls += 1;
         if let Some(error) = self.failing {
@@ -256,6 +262,7 @@ impl Sim {
 
     fn write(&mut self, ino: Ino, bytes: &[u8]) -> io::Result<usize> {
         let verdict = self.judge()?;
+        self.note_write(ino, bytes);
         let room = self.capacity.0.min(self.quota).saturating_sub(self.tree.used_bytes);
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let taken = bytes.len().min(room).min(self.most_written);

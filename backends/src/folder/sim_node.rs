@@ -1,12 +1,10 @@
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-
-use super::sim_fs::Loss;
 
 /// Number of a node.
 pub(super) type Ino = u64;
@@ -17,8 +15,8 @@ pub(super) const ROOT: Ino = 1;
 /// The files and folders of a simulated file system: what a program sees, and what a loss of power would leave.
 #[derive(Clone, Debug)]
 pub(super) struct Tree {
-    nodes: BTreeMap<Ino, Node>,
-    next_ino: Ino,
+    pub(super) nodes: BTreeMap<Ino, Node>,
+    pub(super) next_ino: Ino,
     next_op: u64,
     pub(super) used_bytes: u64,
     pub(super) used_inodes: u64,
@@ -37,25 +35,25 @@ pub(super) struct FileNode {
     pub(super) locked: bool,
     /// A sync failed: the system believes that all is stored, and syncs no more.
     pub(super) spoilt: bool,
-    links: u32,
+    pub(super) links: u32,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct DirNode {
     pub(super) now: BTreeMap<OsString, Ino>,
-    durable: BTreeMap<OsString, Ino>,
-    pending: Vec<DirOp>,
+    pub(super) durable: BTreeMap<OsString, Ino>,
+    pub(super) pending: Vec<DirOp>,
 }
 
 /// A change of a folder that is not durable yet.
 #[derive(Clone, Debug)]
-struct DirOp {
-    id: u64,
-    name: OsString,
+pub(super) struct DirOp {
+    pub(super) id: u64,
+    pub(super) name: OsString,
     /// What the name stands for now; `None` when it was removed.
-    node: Option<Ino>,
+    pub(super) node: Option<Ino>,
     /// The old name of a renamed file goes only after the new one (folder, change) came: a rename never loses the file.
-    after: Option<(Ino, u64)>,
+    pub(super) after: Option<(Ino, u64)>,
     /// A sync failed while this was pending: no later sync stores it.
     spoilt: bool,
 }
@@ -213,7 +211,7 @@ impl Tree {
     }
 
     /// Whether the change that came with `after` is no longer pending.
-    fn is_stored(&self, after: Option<(Ino, u64)>) -> bool {
+    pub(super) fn is_stored(&self, after: Option<(Ino, u64)>) -> bool {
         after.is_none_or(|(folder, id)| match &self.nodes[&folder] {
             Node::Dir(dir) => dir.pending.iter().all(|op| op.id != id),
             Node::File(_) => true,
@@ -257,67 +255,7 @@ impl Tree {
         }
     }
 
-    /// What is there after the process died and the machine went on: everything, and no locks.
-    pub(super) fn after_process_death(&self) -> Self {
-        let mut tree = self.clone();
-        for node in tree.nodes.values_mut() {
-            if let Node::File(file) = node {
-                file.locked = false;
-            }
-        }
-        tree
-    }
-
-    /// What is there after the machine lost power.
-    pub(super) fn after_power_loss(&self, loss: Loss) -> Self {
-        let mut chance = Chance::new(loss);
-        let mut kept = HashSet::new();
-        for dir in self.dirs() {
-            kept.extend(dir.pending.iter().filter(|op| op.after.is_none() && chance.keeps()).map(|op| op.id));
-        }
-        for op in self.dirs().flat_map(|dir| &dir.pending) {
-            let came = self.is_stored(op.after) || op.after.is_some_and(|(_, id)| kept.contains(&id));
-            if op.after.is_some() && came && chance.keeps() {
-                kept.insert(op.id);
-            }
-        }
-        let mut left = Self::new();
-        left.next_ino = self.next_ino;
-        left.nodes.clear();
-        let mut reachable = vec![ROOT];
-        while let Some(ino) = reachable.pop() {
-            if let Some(Node::File(file)) = left.nodes.get_mut(&ino) {
-                file.links += 1;
-                continue;
-            }
-            let node = match &self.nodes[&ino] {
-                Node::File(file) => {
-                    let bytes = chance.contents(file);
-                    left.used_bytes += bytes.len() as u64;
-                    Node::File(FileNode {
-                        now: bytes.clone(),
-                        durable: bytes,
-                        links: 1,
-                        ..FileNode::default()
-                    })
-                }
-                Node::Dir(dir) => {
-                    let mut names = dir.durable.clone();
-                    dir.pending
-                        .iter()
-                        .filter(|op| kept.contains(&op.id))
-                        .for_each(|op| apply(&mut names, op));
-                    reachable.extend(names.values());
-                    Node::Dir(DirNode { now: names.clone(), durable: names, pending: Vec::new() })
-                }
-            };
-            left.nodes.insert(ino, node);
-        }
-        left.used_inodes = left.nodes.len() as u64;
-        left
-    }
-
-    fn dirs(&self) -> impl Iterator<Item = &DirNode> {
+    pub(super) fn dirs(&self) -> impl Iterator<Item = &DirNode> {
         self.nodes.values().filter_map(|node| match node {
             Node::Dir(dir) => Some(dir),
             Node::File(_) => None,
@@ -325,61 +263,9 @@ impl Tree {
     }
 }
 
-fn apply(names: &mut BTreeMap<OsString, Ino>, op: &DirOp) {
+pub(super) fn apply(names: &mut BTreeMap<OsString, Ino>, op: &DirOp) {
     match op.node {
         Some(ino) => names.insert(op.name.clone(), ino),
         None => names.remove(&op.name),
     };
-}
-
-/// Decides what of the unsynced is left.
-struct Chance {
-    loss: Loss,
-    state: u64,
-}
-
-impl Chance {
-    fn new(loss: Loss) -> Self {
-        let seed = if let Loss::Random(seed) = loss { seed } else { 0 };
-        Self { loss, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d }
-    }
-
-    fn random(&mut self) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state >> 16
-    }
-
-    fn keeps(&mut self) -> bool {
-        match self.loss {
-            Loss::DropUnsynced => false,
-            Loss::KeepAll => true,
-            Loss::Random(_) => self.random().is_multiple_of(2),
-        }
-    }
-
-    /// What a file holds: what was synced, or for what was not: nothing, all, a part, or zeros for a part.
-    fn contents(&mut self, file: &FileNode) -> Arc<Vec<u8>> {
-        if file.now == file.durable && !file.spoilt {
-            return file.durable.clone();
-        }
-        match self.loss {
-            Loss::DropUnsynced => file.durable.clone(),
-            Loss::KeepAll => file.now.clone(),
-            Loss::Random(_) => {
-                let cut = self.random() as usize % (file.now.len() + 1);
-                match self.random() % 4 {
-                    0 => file.durable.clone(),
-                    1 => file.now.clone(),
-                    2 => Arc::new(file.now[..cut].to_vec()),
-                    _ => {
-                        let mut bytes = file.now.to_vec();
-                        bytes[cut..].fill(0);
-                        Arc::new(bytes)
-                    }
-                }
-            }
-        }
-    }
 }

@@ -3,6 +3,7 @@
 //! Each file in `tests/` is one suite. What concerns a single module is tested beside its code instead. Code that
 //! several suites need belongs here, so that it is written once and linted like the rest.
 
+pub mod crash;
 pub mod disk_tree;
 pub mod fuzz;
 pub mod programs;

@@ -70,4 +70,17 @@ impl Error {
     pub fn object(object: impl fmt::Display, error: fardel_format::Error) -> Self {
         Self::Object { object: object.to_string(), error }
     }
+
+    /// Whether it says something about one stored object, so that others may still be had.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Object { .. } | Self::Damaged(_) => true,
+            Self::Store(error) => {
+                use fardel_store::ErrorKind::{Denied, NotFound, Other, Truncated};
+                matches!(error.kind, Denied | NotFound | Other | Truncated)
+            }
+            _ => false,
+        }
+    }
 }

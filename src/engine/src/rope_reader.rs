@@ -8,6 +8,9 @@ use fardel_format::tree::{Node, NodeKind};
 use crate::packs::ChunkReader;
 use crate::{Error, Result};
 
+/// Parts of one folder that may be unreadable; beyond, the rest of it is given up: it was made to keep readers busy.
+pub const MAX_FAILURES: u32 = 10_000;
+
 /// The lines of depth 0 of a rope, in order.
 pub struct RopeLines<'a> {
     chunks: &'a ChunkReader<'a>,
@@ -69,6 +72,7 @@ pub struct Folder<'a> {
     at: usize,
     id: Option<ChunkId>,
     last: Option<Vec<u8>>,
+    failures: u32,
 }
 
 impl<'a> Folder<'a> {
@@ -78,7 +82,19 @@ impl<'a> Folder<'a> {
     /// When the node has no entries, or they are not well formed.
     pub fn open(chunks: &'a ChunkReader<'a>, node: &Node) -> Result<Self> {
         let rope = node.entries.as_ref().ok_or_else(|| Error::Damaged("a folder has no entries".into()))?;
-        Ok(Self { lines: RopeLines::new(chunks, rope)?, leaf: Vec::new(), at: 0, id: None, last: None })
+        let lines = RopeLines::new(chunks, rope)?;
+        Ok(Self { lines, leaf: Vec::new(), at: 0, id: None, last: None, failures: 0 })
+    }
+
+    /// Bytes that it holds.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.leaf.len()
+    }
+
+    fn stop(&mut self) {
+        self.lines.stop();
+        self.at = self.leaf.len();
     }
 
     /// The next entry's line, its end included.
@@ -110,8 +126,22 @@ impl<'a> Folder<'a> {
     /// The next entry.
     ///
     /// # Errors
-    /// As [`Self::next_line`], and when the line is no entry.
+    /// As [`Self::next_line`], and when the line is no entry; after [`MAX_FAILURES`] the folder ends.
     pub fn next_node(&mut self) -> Result<Option<Node>> {
+        let next = self.read_node();
+        if next.is_ok() {
+            return next;
+        }
+        self.failures += 1;
+        if self.failures < MAX_FAILURES {
+            return next;
+        }
+        self.stop();
+        let what = "what cannot be read in one folder";
+        Err(Error::object("a tree", fardel_format::Error::TooLarge { what, limit: u64::from(MAX_FAILURES) }))
+    }
+
+    fn read_node(&mut self) -> Result<Option<Node>> {
         let Some(line) = self.next_line()? else { return Ok(None) };
         let node = Node::from_line(line);
         let id = self.id.map(|id| id.short()).unwrap_or_default();
@@ -119,8 +149,7 @@ impl<'a> Folder<'a> {
         let name = node.name_bytes().map_err(|e| Error::object(format!("chunk {id}"), e))?.into_owned();
         // Sorted names are also what keeps a crafted folder from naming one leaf a million times.
         if self.last.as_ref().is_some_and(|last| *last >= name) {
-            self.lines.stop();
-            self.at = self.leaf.len();
+            self.stop();
             return Err(Error::Damaged(format!("chunk {id}: the entries of the folder are not sorted")));
         }
         self.last = Some(name);

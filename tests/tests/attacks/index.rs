@@ -1,12 +1,17 @@
 //! Index segments that lie.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fardel_engine::check::Level;
 use fardel_format::ObjectHash;
+use fardel_format::frame::Member;
 use fardel_format::keys::HostKey;
 use fardel_format::pack::{PackKind, Toc};
 use fardel_format::signers::Role;
+use fardel_store::{ErrorKind, FaultyStore, Key, ReadFault, ReadFaultKind};
+use fardel_tests::vault::Restored;
 use fardel_tests::vault::forge::{self, Crafted};
 
 use super::{Honest, assert_forged, stranger};
@@ -20,10 +25,10 @@ fn tables(honest: &Honest, kind: PackKind) -> Vec<(ObjectHash, u64, Toc)> {
     tables.filter(|(_, _, toc)| toc.kind == kind).collect()
 }
 
-/// Every way to lie about where a chunk is.
 /// Packs with their sizes and what is said to lie in them.
 type Tables = Vec<(ObjectHash, u64, Toc)>;
 
+/// Every way to lie about where a chunk is.
 fn lies(tables: &[(ObjectHash, u64, Toc)]) -> Vec<(&'static str, Tables)> {
     let change = |f: &dyn Fn(&mut Toc)| -> Vec<_> {
         let mut tables = tables.to_vec();
@@ -74,7 +79,6 @@ fn put(honest: &Honest, host: &HostKey, tables: &[(ObjectHash, u64, Toc)]) -> St
 
 /// Whatever a segment says beside the honest ones: named, harmless, and a restore finds the truth.
 #[test]
-#[ignore = "known to fail: `check` or `restore` does not answer this attack as it should yet"]
 fn lies_beside_the_truth_cost_nothing() {
     let mut honest = Honest::new("lies");
     // Enough segments that the cache merges them.
@@ -112,7 +116,6 @@ fn lies_beside_the_truth_cost_nothing() {
 
 /// All honest segments are withheld, and a stranger's lies stand in their place.
 #[test]
-#[ignore = "known to fail: `check` or `restore` does not answer this attack as it should yet"]
 fn lies_instead_of_the_truth_cost_nothing() {
     let honest = Honest::new("only-lies");
     let truth: Vec<_> =
@@ -142,6 +145,56 @@ fn lies_instead_of_the_truth_cost_nothing() {
             truth.iter().for_each(|name| honest.vault.store.insert_raw(name, store.get_raw(name).unwrap()));
         }
     }
+}
+
+/// A stranger's segment names so many places of one chunk that nobody could try them all.
+#[test]
+fn more_false_places_than_anybody_tries() {
+    let honest = Honest::new("many-places");
+    let outsider = stranger(&honest.vault);
+    let (hash, size, toc) = tables(&honest, PackKind::Data).remove(0);
+    let chunks = toc.frames.iter().flat_map(|(span, members)| members.iter().map(|m| (*span, *m)));
+    let (span, longest) = chunks.max_by_key(|(_, member)| member.len).unwrap();
+    let places = (0..span.plain - longest.len).filter(|offset| *offset != longest.offset);
+    let members: Vec<_> = places.map(|offset| Member { offset, ..longest }).collect();
+    assert!(members.len() > 500_000, "{} places", members.len());
+    put(&honest, &outsider, &[(hash, size, Toc { kind: PackKind::Data, frames: vec![(span, members)] })]);
+    let begun = Instant::now();
+    honest.restores();
+    assert!(begun.elapsed() < Duration::from_secs(20), "the restore took {:?}", begun.elapsed());
+}
+
+/// One segment cannot be read, or the pack's own table cannot be where there is no segment: the rest is restored.
+#[test]
+fn a_hint_that_cannot_be_read_costs_nothing_else() {
+    let honest = Honest::new("unreadable-hint");
+    let of_kind = |prefix: &str| {
+        honest.vault.store.names().into_iter().filter(|name| name.starts_with(prefix)).collect::<Vec<_>>()
+    };
+    for kind in [ReadFaultKind::Fail(ErrorKind::Other), ReadFaultKind::Truncate(10)] {
+        for segment in of_kind("index/") {
+            let restored = restore_with_fault(&honest, &segment, kind);
+            assert_eq!(restored.compare(&honest.content), Ok(honest.content.len()), "{:?}", restored.report);
+        }
+    }
+    // A pack that no segment speaks of and that ends early costs what was in it.
+    let spare = honest.vault.write("spare/file", b"in a pack of its own");
+    honest.vault.backup(&[spare.parent().unwrap()]);
+    let before: HashSet<_> = of_kind("packs/").into_iter().collect();
+    let other = honest.vault.write("other/file", b"in another pack of its own");
+    honest.vault.backup(&[other.parent().unwrap()]);
+    of_kind("index/").iter().for_each(|name| drop(honest.vault.store.remove_raw(name)));
+    for pack in of_kind("packs/").iter().filter(|pack| !before.contains(*pack)) {
+        let restored = restore_with_fault(&honest, pack, ReadFaultKind::Truncate(100));
+        assert_eq!(restored.compare(&honest.content), Ok(honest.content.len()), "{:?}", restored.report);
+    }
+}
+
+fn restore_with_fault(honest: &Honest, object: &str, kind: ReadFaultKind) -> Restored {
+    let faulty = FaultyStore::new(honest.vault.store.clone());
+    faulty.set_read_fault(&Key::new(object).unwrap(), Some(ReadFault { kind, once: false }));
+    let opened = honest.vault.open_store(Arc::new(faulty), Some(honest.vault.material())).unwrap();
+    opened.restore(&honest.id).unwrap_or_else(|e| panic!("{object}: {e}"))
 }
 
 /// Another signer says that chunks which this host is about to save are stored already, in a pack of garbage.

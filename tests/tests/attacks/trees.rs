@@ -235,6 +235,12 @@ fn folders_that_are_nonsense() {
         let folder = tree.folder("", &[good(name)]);
         tree.is_told(folder);
     }
+    // What lies beside such a name is restored nevertheless.
+    let folder = tree.folder("", &[good(".."), good("good")]);
+    let (put, _) = tree.seal(folder);
+    let restored = tree.restore(&put, None).unwrap();
+    assert_eq!((restored.files, restored.damaged.len()), (1, 1), "{restored:?}");
+    tree.forget(&put);
     let nothing = Node::new(b"nothing", NodeKind::Dir);
     let folder = tree.folder("", &[nothing]);
     tree.is_told(folder);
@@ -266,6 +272,22 @@ fn folders_within_folders_without_end() {
     assert!(restored.dirs > 2000 || !restored.is_whole(), "{} folders", restored.dirs);
     tree.forget(&put);
     assert_ne!(empty, ChunkId([0; 32]));
+}
+
+/// Their paths together grow with the square of the depth: what lies beyond the memory is told, the rest is there.
+#[test]
+fn folders_within_folders_of_long_names() {
+    let mut tree = Tree::new("long-names");
+    let mut node = folder_of("leaf", 0, Vec::new());
+    for n in 0..400 {
+        node = tree.folder(&format!("{n:0255}"), &[node]);
+    }
+    let (put, _) = tree.seal(node);
+    let restored = tree.restore(&put, None).unwrap();
+    assert!((100..400).contains(&restored.dirs), "{} folders", restored.dirs);
+    assert_eq!(restored.damaged.len(), 1, "{:?}", restored.damaged);
+    assert!(restored.damaged[0].why.contains("memory"), "{}", restored.damaged[0].why);
+    tree.forget(&put);
 }
 
 #[test]

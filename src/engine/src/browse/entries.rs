@@ -6,12 +6,10 @@ use fardel_format::tree::Node;
 use fardel_format::{ChunkId, Error as FormatError};
 
 use crate::packs::ChunkReader;
-use crate::rope_reader::RopeLines;
+use crate::rope_reader::{MAX_FAILURES, RopeLines};
 use crate::{Error, Result};
 
-/// Parts of one folder that may be unreadable; beyond, the rest of it is given up: it was made to keep readers busy.
-const MAX_FAILURES: u32 = 10_000;
-/// How many of them a name out of order counts for: no writer of ours makes one.
+/// How many of [`MAX_FAILURES`] a name out of order counts for: no writer of ours makes one.
 const DISORDER: u32 = 100;
 
 /// Reads the entries of a folder in order.

@@ -9,23 +9,27 @@ mod merge;
 mod run;
 
 use std::collections::HashSet;
+use std::path::Path;
 
-use fardel_format::pack::PackKind;
+use fardel_format::ids::Nonce;
+use fardel_format::names::{FanOut, Name};
+use fardel_format::pack::{PackKind, Toc};
 use fardel_format::segment::{self, Location};
-use fardel_format::{ChunkId, ObjectHash, age_file};
+use fardel_format::{ChunkId, Error as FormatError, ObjectHash, age_file};
+use fardel_store::Key;
 
 pub use run::Run;
 
 use cache::SegmentCache;
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, key_of};
 use crate::packs::PackReader;
 use crate::repository::{Problem, Repository};
 use crate::snapshots::{Snapshots, Tombs};
 use crate::{Error, Result};
 
-/// How many packs' tables go into one rebuilt run.
-const REBUILD_BATCH: usize = 64;
+/// How many rows of packs' tables go into one rebuilt run; each is some 50 bytes.
+const TABLE_ROWS: usize = 1 << 18;
 
 /// The index of a repository.
 #[derive(Default)]
@@ -43,13 +47,9 @@ impl ChunkIndex {
     pub fn for_reading(repo: &Repository, catalog: &Catalog, packs: &PackReader) -> Result<Self> {
         let mut index = Self::from_segments(repo, catalog, |_| true)?;
         let covered = index.mark_usable(|hash, size| catalog.whole_pack(&hash, size).is_some())?;
-        let uncovered: Vec<_> = catalog
-            .packs
-            .iter()
-            .filter(|(hash, _)| !covered.contains(hash))
-            .map(|(hash, c)| (*hash, c[0].stored.size))
-            .collect();
-        index.rebuild(repo, packs, &uncovered, false)?;
+        let uncovered = catalog.packs.iter().filter(|(hash, _)| !covered.contains(hash));
+        let uncovered = uncovered.map(|(hash, copies)| (*hash, copies[0].stored.size));
+        index.add_tables(repo.cache(), packs, uncovered, false)?;
         Ok(index)
     }
 
@@ -83,8 +83,7 @@ impl ChunkIndex {
                         .map(|p| (p.hash, p.size)),
                 );
             }
-            let uncovered: Vec<_> = uncovered.into_iter().collect();
-            index.rebuild(repo, packs, &uncovered, true)?;
+            index.add_tables(repo.cache(), packs, uncovered, true)?;
         }
         Ok(index)
     }
@@ -97,10 +96,18 @@ impl ChunkIndex {
             if cache.holds(hash) || stored.size > segment::MAX_SIZE {
                 continue;
             }
-            let bytes = repo.store().get(&stored.key)?;
+            let bytes = match repo.store().get(&stored.key).map_err(Error::from) {
+                Ok(bytes) => bytes,
+                // A hint is lost, nothing else.
+                Err(error) if error.is_damage() => {
+                    index.problems.push(problem(stored.key.clone(), error));
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let opened = (|| {
                 if ObjectHash::of(&bytes) != *hash {
-                    return Err(fardel_format::Error::Damaged {
+                    return Err(FormatError::Damaged {
                         what: "an index segment",
                         why: "its hash differs from its name".into(),
                     });
@@ -117,7 +124,7 @@ impl ChunkIndex {
             match opened {
                 Ok((own, segment)) => cache.add(*hash, segment, own)?,
                 // Segments of other hosts are shut for a write-only host; damaged ones are only hints lost.
-                Err(fardel_format::Error::WrongKey { .. }) => {}
+                Err(FormatError::WrongKey { .. }) => {}
                 Err(error) => index.problems.push(Problem { object: stored.key.clone(), error }),
             }
         }
@@ -138,35 +145,44 @@ impl ChunkIndex {
         Ok(covered)
     }
 
-    fn rebuild(
+    /// Adds what these packs' own tables say; a pack whose table cannot be read is told among the problems.
+    ///
+    /// # Errors
+    /// When the store fails as a whole.
+    pub fn add_tables(
         &mut self,
-        repo: &Repository,
+        cache: &Path,
         packs: &PackReader,
-        uncovered: &[(ObjectHash, u64)],
+        wanted: impl IntoIterator<Item = (ObjectHash, u64)>,
         own: bool,
     ) -> Result<()> {
-        for batch in uncovered.chunks(REBUILD_BATCH) {
-            let mut tables = Vec::new();
-            for (hash, size) in batch {
-                match packs.toc(hash, *size) {
-                    Ok(toc) => tables.push((*hash, *size, toc)),
-                    Err(Error::Object { error, .. }) => {
-                        let key = crate::catalog::key_of(
-                            &fardel_format::names::Name::Pack(*hash, None),
-                            fardel_format::names::FanOut::FLAT,
-                        );
-                        self.problems.push(Problem { object: key, error });
-                    }
-                    Err(other) => return Err(other),
+        let (mut tables, mut held) = (Vec::new(), 0);
+        for (hash, size) in wanted {
+            match packs.toc(&hash, size) {
+                Ok(toc) => {
+                    held += toc.frames.iter().map(|(_, members)| members.len() + 1).sum::<usize>() + 1;
+                    tables.push((hash, size, toc));
                 }
+                Err(error) if error.is_damage() => {
+                    self.problems.push(problem(key_of(&Name::Pack(hash, None), FanOut::FLAT), error));
+                }
+                Err(error) => return Err(error),
             }
-            let segment = segment::build(tables.iter().map(|(hash, size, toc)| (*hash, *size, toc)));
-            let path = repo.cache().join("index").join(format!("rebuilt-{}", ObjectHash::of(&segment)));
-            self.add(Run::save(&path, segment, own)?)?;
-            // The mapping stays; the name is not needed again, since the next opening decides anew what lacks.
-            let _ = std::fs::remove_file(path);
+            if held >= TABLE_ROWS {
+                self.add_run_of(cache, &std::mem::take(&mut tables), own)?;
+                held = 0;
+            }
         }
-        Ok(())
+        if tables.is_empty() { Ok(()) } else { self.add_run_of(cache, &tables, own) }
+    }
+
+    fn add_run_of(&mut self, cache: &Path, tables: &[(ObjectHash, u64, Toc)], own: bool) -> Result<()> {
+        let segment = segment::build(tables.iter().map(|(hash, size, toc)| (*hash, *size, toc)));
+        let path = cache.join("index").join(format!("rebuilt-{}", Nonce::random()));
+        let added = Run::save(&path, segment, own).and_then(|run| self.add(run));
+        // The mapping stays; the name is not needed again, since the next opening decides anew what lacks.
+        let _ = std::fs::remove_file(path);
+        added
     }
 
     /// Adds a run, all of whose packs may be relied on.
@@ -190,6 +206,14 @@ impl ChunkIndex {
         let runs = self.runs.iter().rev();
         runs.flat_map(|run| run.locate(id)).filter(move |location| location.pack.kind == kind)
     }
+}
+
+fn problem(object: Key, error: Error) -> Problem {
+    let error = match error {
+        Error::Object { error, .. } => error,
+        other => FormatError::Damaged { what: "an object", why: other.to_string() },
+    };
+    Problem { object, error }
 }
 
 /// Whether a new snapshot may rest on this pack: it is there, whole as far as its size tells, and not condemned.

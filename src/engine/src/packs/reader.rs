@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fardel_format::age_file::{self, Identities, Payload};
@@ -21,6 +22,10 @@ use crate::{Error, Result};
 
 /// How many packs stay open: a key and a length each.
 const OPEN_PACKS: usize = 1024;
+/// Places that index segments tell of one chunk and that are tried; beyond, the packs themselves are asked.
+const MAX_HINTS: usize = 64;
+/// Places of one chunk in one pack that are tried: an honest pack has one.
+const MAX_CLAIMS: usize = 8;
 /// How many decompressed frames of metadata are kept.
 const WARM_FRAMES: usize = 12;
 
@@ -36,6 +41,9 @@ pub struct PackReader {
     /// Where each pack lies, when not at its plainest name.
     keys: HashMap<ObjectHash, Vec<(Key, u64)>>,
     open: Mutex<Bounded<ObjectHash, Arc<OpenPack>>>,
+    cache: PathBuf,
+    /// What the packs' own tables say; made when it is first needed.
+    truth: Mutex<Option<Arc<ChunkIndex>>>,
 }
 
 impl PackReader {
@@ -50,7 +58,40 @@ impl PackReader {
             identities: repo.keys().readers.clone(),
             keys: keys.collect(),
             open: Mutex::new(Bounded::new(OPEN_PACKS)),
+            cache: repo.cache().to_owned(),
+            truth: Mutex::new(None),
         }
+    }
+
+    /// Every place where a chunk lies, by what the packs themselves say.
+    ///
+    /// The first call reads the tables of all packs: it is for chunks that cannot be had where index segments say, because
+    /// those lie or are withheld.
+    ///
+    /// # Errors
+    /// When the store fails as a whole. A pack whose table cannot be read says nothing.
+    pub fn search(&self, id: &ChunkId, kind: PackKind) -> Result<Vec<Location>> {
+        let mut truth = self.truth.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = match &*truth {
+            Some(index) => index.clone(),
+            None => truth.insert(Arc::new(self.true_index()?)).clone(),
+        };
+        drop(truth);
+        let mut places: Vec<Location> = Vec::new();
+        for place in index.locate_all(id, kind) {
+            let claimed = places.iter().rev().take_while(|before| before.pack == place.pack).count();
+            if claimed < MAX_CLAIMS {
+                places.push(place);
+            }
+        }
+        Ok(places)
+    }
+
+    fn true_index(&self) -> Result<ChunkIndex> {
+        let mut index = ChunkIndex::default();
+        let packs = self.keys.iter().flat_map(|(hash, copies)| copies.iter().map(|(_, size)| (*hash, *size)));
+        index.add_tables(&self.cache, self, packs, false)?;
+        Ok(index)
     }
 
     fn open(&self, hash: &ObjectHash, size: u64) -> Result<Arc<OpenPack>> {
@@ -149,17 +190,25 @@ impl<'a> ChunkReader<'a> {
         Ok(Self { packs, index, chunk_key, warm: Mutex::new(Bounded::new(WARM_FRAMES)) })
     }
 
-    /// The chunk's plain bytes, verified against its id.
+    /// The chunk's plain bytes, verified against its id: from where the index says, else from any pack that holds it.
     ///
     /// # Errors
     /// [`Error::Damaged`] when no pack holds it whole.
     pub fn get(&self, id: &ChunkId, kind: PackKind) -> Result<Vec<u8>> {
-        let mut last = None;
-        for location in self.index.locate_all(id, kind) {
-            match self.get_at(id, &location) {
-                Ok(chunk) => return Ok(chunk),
-                Err(error) => last = Some(error),
+        let (mut last, mut tried) = (None, Vec::new());
+        let mut try_at = |location: Location| {
+            if tried.contains(&location) {
+                return None;
             }
+            tried.push(location);
+            self.get_at(id, &location).map_err(|error| last = Some(error)).ok()
+        };
+        let hinted = self.index.locate_all(id, kind).take(MAX_HINTS).find_map(&mut try_at);
+        if let Some(chunk) = hinted {
+            return Ok(chunk);
+        }
+        if let Some(chunk) = self.packs.search(id, kind)?.into_iter().find_map(try_at) {
+            return Ok(chunk);
         }
         Err(last
             .unwrap_or_else(|| Error::Damaged(format!("chunk {} is in no pack that is here", id.short()))))

@@ -155,7 +155,7 @@ fn batches<'a>(wants: Vec<Want<'a>>) -> impl Iterator<Item = Batch<'a>> {
         while let Some(want) = wants.next_if(|next| {
             let frame = next.location.frame.range();
             next.location.pack.hash == pack
-                && frame.start <= end + GAP
+                && frame.start <= end.saturating_add(GAP)
                 && frame.end.max(end) - start <= REQUEST.max(end - start)
         }) {
             end = end.max(want.location.frame.range().end);

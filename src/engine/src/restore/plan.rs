@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use fardel_format::ChunkId;
 use fardel_format::ids::ChunkKey;
 use fardel_format::lines::Moment;
 use fardel_format::pack::PackKind;
 use fardel_format::rope::Line;
+use fardel_format::segment::Location;
 use fardel_format::tree::{Node, NodeKind};
 use fardel_source::Owners;
 
@@ -27,6 +29,9 @@ const WANT_COST: u64 = 1024;
 /// Bytes that a fetching thread holds: a request, its decrypted bytes, a frame.
 const THREAD_COST: u64 = 20 << 20;
 
+/// Bytes that folders within one another may hold in any case.
+const MIN_NESTING: u64 = 8 << 20;
+
 /// So many files of a round may be open at once.
 const MAX_OPEN: usize = 512;
 
@@ -36,6 +41,13 @@ struct OpenFolder<'a> {
     node: Node,
     entries: Folder<'a>,
     made: Made,
+}
+
+impl OpenFolder<'_> {
+    /// Bytes that it holds, about.
+    fn held(&self) -> usize {
+        self.entries.held() + 2 * self.shown.len()
+    }
 }
 
 /// Whether a folder is there yet; with patterns it is made only when something in it is wanted.
@@ -201,7 +213,12 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
             let is_dir = node.kind == NodeKind::Dir;
             let wanted = self.planner.filter.wants(&shown, is_dir);
             if is_dir {
-                if !self.planner.filter.prunes(&shown)
+                let held: usize = stack.iter().map(OpenFolder::held).sum();
+                if held as u64 > (self.planner.options.memory / 4).max(MIN_NESTING) {
+                    let why =
+                        "it lies in more folders than the memory setting allows: restore it by its path";
+                    self.unreadable(&String::from_utf8_lossy(&shown), &Error::Damaged(why.into()));
+                } else if !self.planner.filter.prunes(&shown)
                     && let Some(folder) = self.open(at, shown, node)
                 {
                     stack.push(folder);
@@ -367,7 +384,7 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
         &mut self,
         output: &Arc<Output<'p>>,
         in_place: bool,
-        id: fardel_format::ChunkId,
+        id: ChunkId,
         offset: u64,
         len: u64,
         existing: &mut Vec<u8>,
@@ -383,15 +400,27 @@ impl<'p, 'a: 'p> Round<'p, 'a> {
                 return Ok(());
             }
         }
+        let place = self.find(&id, len)?;
         output.want();
-        match planner.index.locate(&id, PackKind::Data) {
-            Some(location) if u64::from(location.len) == len => {
+        let why = match place {
+            Some(location) => {
                 self.wants.push(Want { id, location, output: output.clone(), offset });
+                return self.relieve();
             }
-            Some(_) => output.missing(offset, len, &format!("chunk {} has another length", id.short())),
-            None => output.missing(offset, len, &format!("chunk {} is in no pack that is here", id.short())),
-        }
+            None if planner.index.locate(&id, PackKind::Data).is_some() => "has another length",
+            None => "is in no pack that is here",
+        };
+        output.missing(offset, len, &format!("chunk {} {why}", id.short()));
         self.relieve()
+    }
+
+    /// A place where a chunk of this length may lie: one segment may lie about it where another, or a pack, tells the truth.
+    fn find(&self, id: &ChunkId, len: u64) -> Result<Option<Location>> {
+        let fits = |location: &Location| u64::from(location.len) == len;
+        if let Some(location) = self.planner.index.locate_all(id, PackKind::Data).find(fits) {
+            return Ok(Some(location));
+        }
+        Ok(self.planner.packs.search(id, PackKind::Data)?.into_iter().find(fits))
     }
 
     /// Fetches when enough is waiting.

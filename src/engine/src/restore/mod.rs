@@ -9,9 +9,11 @@
 //! A chunk that no pack gives back never becomes zeros: the file stays `NAME.partial`, and the report lists what is missing.
 
 mod fetch;
+mod later;
 mod links;
 mod output;
 mod plan;
+mod round;
 
 use std::path::PathBuf;
 

@@ -1,8 +1,9 @@
 //! A file on its way: written from several threads, finished by whoever writes its last chunk.
 
+use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use fardel_format::tree::Node;
 use fardel_source::Owners;
@@ -29,6 +30,8 @@ pub struct Shared<'a> {
     pub replace: bool,
     pub report: Mutex<RestoreReport>,
     pub bytes_written: AtomicU64,
+    /// Bytes of finished files that nobody has sent on their way to the disk.
+    pub unsent: AtomicU64,
 }
 
 impl Shared<'_> {
@@ -77,7 +80,8 @@ pub struct Output<'a> {
     /// How it is called in messages.
     pub shown: String,
     pub node: Node,
-    handle: Mutex<Handle>,
+    /// Locked for writing only while it is opened and closed: several threads write at once.
+    handle: RwLock<Handle>,
     /// Chunks that are still to come, and one for the planner until it has wanted them all.
     remaining: AtomicUsize,
     /// Bytes written since the last were sent on their way to the disk.
@@ -94,7 +98,7 @@ impl<'a> Output<'a> {
             at,
             shown,
             node,
-            handle: Mutex::new(Handle::Closed),
+            handle: RwLock::new(Handle::Closed),
             remaining: AtomicUsize::new(1),
             behind: AtomicU64::new(0),
             sparse: AtomicBool::new(false),
@@ -111,20 +115,24 @@ impl<'a> Output<'a> {
         let Some(target) = self.shared.target else { return Ok(false) };
         match target.open_in_place(&self.at, self.node.size)? {
             Some(file) => {
-                *self.lock() = Handle::InPlace(file);
+                *self.exclusive() = Handle::InPlace(file);
                 Ok(true)
             }
             None => Ok(false),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Handle> {
-        self.handle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> RwLockReadGuard<'_, Handle> {
+        self.handle.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Handle> {
+        self.handle.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads what is there, of a file that is taken over.
     pub fn read_existing(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        match &*self.lock() {
+        match &*self.shared() {
             Handle::InPlace(file) => file.read_at(offset, buffer),
             Handle::New(_) | Handle::Closed => Ok(0),
         }
@@ -137,7 +145,7 @@ impl<'a> Output<'a> {
 
     /// Makes a range of a file that is taken over read as zeros.
     pub fn hole(&self, offset: u64, len: u64) -> Result<()> {
-        match &*self.lock() {
+        match &*self.shared() {
             Handle::InPlace(file) => file.punch_hole(offset, len),
             // A new file has nothing there yet.
             Handle::New(_) | Handle::Closed => Ok(()),
@@ -151,26 +159,33 @@ impl<'a> Output<'a> {
 
     /// Writes one chunk.
     pub fn write(&self, offset: u64, bytes: &[u8]) {
-        if let Err(error) = self.try_write(offset, bytes) {
-            self.fail(error);
-        }
-        self.arrived(bytes.len() as u64);
+        self.write_run(offset, &mut [IoSlice::new(bytes)]);
     }
 
-    fn try_write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+    /// Writes chunks that follow each other in the file.
+    pub fn write_run(&self, offset: u64, chunks: &mut [IoSlice<'_>]) {
+        let (count, bytes) = (chunks.len(), chunks.iter().map(|chunk| chunk.len() as u64).sum());
+        if let Err(error) = self.try_write(offset, chunks, bytes) {
+            self.fail(error);
+        }
+        self.arrived(count, bytes);
+    }
+
+    fn try_write(&self, offset: u64, chunks: &mut [IoSlice<'_>], bytes: u64) -> Result<()> {
         let Some(target) = self.shared.target else { return Ok(()) };
-        let mut handle = self.lock();
+        let mut handle = self.shared();
         if matches!(*handle, Handle::Closed) {
-            let file = target.begin_file(&self.at)?;
-            *handle = Handle::New(file);
+            drop(handle);
+            self.open_new(target)?;
+            handle = self.shared();
         }
         match &*handle {
-            Handle::New(file) => file.write_at(offset, bytes)?,
-            Handle::InPlace(file) => file.write_at(offset, bytes)?,
+            Handle::New(file) => file.write_all_at(offset, chunks)?,
+            Handle::InPlace(file) => file.write_all_at(offset, chunks)?,
             Handle::Closed => {}
         }
-        self.shared.bytes_written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        let behind = self.behind.fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+        self.shared.bytes_written.fetch_add(bytes, Ordering::Relaxed);
+        let behind = self.behind.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if behind >= WRITE_BEHIND {
             self.behind.store(0, Ordering::Relaxed);
             if let Handle::New(file) = &*handle {
@@ -180,10 +195,18 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
+    fn open_new(&self, target: &Target) -> Result<()> {
+        let mut handle = self.exclusive();
+        if matches!(*handle, Handle::Closed) {
+            *handle = Handle::New(target.begin_file(&self.at)?);
+        }
+        Ok(())
+    }
+
     /// The chunk for this range cannot be had.
     pub fn missing(&self, offset: u64, len: u64, why: &str) {
         self.missing.lock().unwrap_or_else(PoisonError::into_inner).push((offset, len, why.to_owned()));
-        self.arrived(len);
+        self.arrived(1, len);
     }
 
     /// It cannot be written, or not be known what belongs into it.
@@ -191,21 +214,27 @@ impl<'a> Output<'a> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
     }
 
-    fn arrived(&self, bytes: u64) {
+    fn arrived(&self, chunks: usize, bytes: u64) {
         self.shared.monitor.counters().done(0, bytes);
-        self.release();
+        self.settle(chunks);
     }
 
-    /// A chunk has arrived, or the planner has wanted them all: the last one finishes the file.
+    /// The planner has wanted all chunks.
     pub fn release(&self) {
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+        self.settle(1);
+    }
+
+    /// So many fewer are to come: the last one finishes the file.
+    fn settle(&self, chunks: usize) {
+        if self.remaining.fetch_sub(chunks, Ordering::AcqRel) == chunks {
             self.finish();
         }
     }
 
     fn finish(&self) {
         self.shared.monitor.counters().done(1, 0);
-        let mut handle = std::mem::replace(&mut *self.lock(), Handle::Closed);
+        self.shared.unsent.fetch_add(self.behind.load(Ordering::Relaxed), Ordering::Relaxed);
+        let mut handle = std::mem::replace(&mut *self.exclusive(), Handle::Closed);
         let missing = std::mem::take(&mut *self.missing.lock().unwrap_or_else(PoisonError::into_inner));
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(target) = self.shared.target else {

@@ -1,5 +1,6 @@
 //! Reading and writing at offsets of an open file, from several threads.
 
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
@@ -7,6 +8,9 @@ use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
 use crate::{Error, Result};
+
+/// So many parts the kernel takes at once.
+const IOV_MAX: usize = 1024;
 
 /// An open file of the target, with its path for messages.
 #[derive(Debug)]
@@ -43,11 +47,20 @@ impl Content {
     }
 
     /// Writes all of `data` at `offset`.
-    pub(super) fn write_at(&self, mut offset: u64, mut data: &[u8]) -> Result<()> {
-        while !data.is_empty() {
-            match rustix::io::pwrite(&self.fd, data, offset) {
+    pub(super) fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.write_all_at(offset, &mut [IoSlice::new(data)])
+    }
+
+    /// Writes all of `parts` at `offset`, one after the other.
+    pub(super) fn write_all_at(&self, mut offset: u64, mut parts: &mut [IoSlice<'_>]) -> Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match rustix::io::pwritev(&self.fd, &parts[..parts.len().min(IOV_MAX)], offset) {
                 Ok(0) => return Err(Error::io(&self.path, std::io::ErrorKind::WriteZero)),
-                Ok(n) => (offset, data) = (offset + n as u64, &data[n..]),
+                Ok(n) => {
+                    offset += n as u64;
+                    IoSlice::advance_slices(&mut parts, n);
+                }
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(Error::io(&self.path, errno)),
             }

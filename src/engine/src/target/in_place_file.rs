@@ -1,6 +1,7 @@
 //! A file that exists and is made what it was in the snapshot, so that only what differs is written.
 
 use std::ffi::OsStr;
+use std::io::IoSlice;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -73,8 +74,13 @@ impl InPlaceFile {
         self.content.read_at(offset, buf)
     }
 
-    /// Writes all of `data` at `offset`.
-    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    /// Writes all of `parts` at `offset`, one after the other.
+    pub fn write_all_at(&self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        self.content.write_all_at(offset, parts)
+    }
+
+    #[cfg(test)]
+    pub(super) fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.content.write_at(offset, data)
     }
 

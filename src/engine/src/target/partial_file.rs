@@ -1,6 +1,7 @@
 //! A file that is being restored, under a name that says so.
 
 use std::ffi::OsStr;
+use std::io::IoSlice;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -43,8 +44,13 @@ impl PartialFile {
         Ok(Self { shared: Arc::clone(shared), path: path.clone(), slot, content })
     }
 
-    /// Writes all of `data` at `offset`; what is skipped reads as zeros and takes no room.
-    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
+    /// Writes all of `parts` at `offset`, one after the other; what is skipped reads as zeros and takes no room.
+    pub fn write_all_at(&self, offset: u64, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        self.content.write_all_at(offset, parts)
+    }
+
+    #[cfg(test)]
+    pub(super) fn write_at(&self, offset: u64, data: &[u8]) -> Result<()> {
         self.content.write_at(offset, data)
     }
 

@@ -33,9 +33,14 @@ struct Honest {
 
 impl Honest {
     fn new(name: &str) -> Self {
+        Self::with_large(name, 1_500_000)
+    }
+
+    /// The same; its large file has so many bytes.
+    fn with_large(name: &str, len: usize) -> Self {
         let vault = Vault::new(name);
         vault.write("source/text", b"an honest line\n");
-        let large = vault.write("source/large", &bytes(name, 1_500_000));
+        let large = vault.write("source/large", &bytes(name, len));
         let source = large.parent().unwrap();
         let id = vault.backup(&[source]);
         let content = contents(&[source]);

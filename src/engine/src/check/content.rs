@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fardel_format::pack::PackKind;
 use fardel_format::root::Root;
 use fardel_format::{ChunkId, ObjectHash};
 
@@ -9,9 +10,9 @@ use super::Context;
 use super::chains::{self, Chain};
 use super::closures::Closures;
 use super::findings::{Findings, class_of_read, format_error};
-use super::frames::{Proven, SUSPECT, id_of, suspect, word};
+use super::frames::{LOST, Proven, SUSPECT, id_of, lost as lost_record, split_kind, word};
 use super::needs::{Packs, manifest_key, pack_key};
-use super::proof::{self, NOWHERE};
+use super::proof;
 use super::report::Class;
 use super::sorter::{Sorted, Sorter};
 use super::structure::Walker;
@@ -22,8 +23,10 @@ use crate::{Error, Result};
 
 /// What of the content cannot be had.
 pub struct Lost {
-    /// Chunks that are named and in no pack: id, and a pack that should hold it or [`NOWHERE`].
+    /// Chunks that are named and in no pack: their ids.
     pub chunks: Sorted<SUSPECT>,
+    /// Chunks that are named in a length that they do not have.
+    pub misnamed: Vec<(ChunkId, u32)>,
     /// Snapshots that were walked to their end.
     pub snapshots: u64,
 }
@@ -45,7 +48,7 @@ pub fn prove(
     proven.add_runs(&mut index)?;
     let chunks = ChunkReader::new(repo, reader, &index)?;
     let mut lost = Sorter::new(&context.scratch, options.memory / 16);
-    let mut walked = 0;
+    let (mut walked, mut misnamed) = (0, Vec::new());
     for snapshots in chains::sort(catalog, context.snapshots, closures, packs)? {
         let mut walker = Walker::new(&chunks, context.monitor, &context.scratch, options.memory / 4);
         let chain = Chain::new(catalog, snapshots, closures, packs)?;
@@ -56,6 +59,7 @@ pub fn prove(
                 walked += 1;
                 for nonsense in &walker.nonsense[before..] {
                     let object = home(&index, catalog, sealed, nonsense.chunk.as_ref());
+                    findings.mark_unmendable(&object);
                     findings.add(object, Class::Forged, &nonsense.why).costs.add_snapshot(sealed.id());
                 }
             }
@@ -75,15 +79,19 @@ pub fn prove(
             );
             findings.add(manifest_key(catalog, sealed), Class::Forged, why).costs.add_snapshot(sealed.id());
         }
-        if unproven.false_lengths > 0 {
-            let hash = packs.hash(unproven.false_length_in).map(ObjectHash::short).unwrap_or_default();
-            let lengths = unproven.false_lengths;
+        for (id, named, held) in &unproven.false_lengths {
+            let why = format!("a map names it with {named} bytes, and it has {held}");
+            findings.add(format!("chunk {id}"), Class::Forged, why);
+            misnamed.push((*id, *named));
+        }
+        if unproven.false_length_count > unproven.false_lengths.len() as u64 {
             findings.note(format!(
-                "{lengths} chunks have another length than a map says, such as one in pack {hash}"
+                "{} chunks have another length than a map says; the first are listed",
+                unproven.false_length_count
             ));
         }
     }
-    Ok(Lost { chunks: lost.finish()?, snapshots: walked })
+    Ok(Lost { chunks: lost.finish()?, misnamed, snapshots: walked })
 }
 
 fn root(context: &Context<'_>, sealed: &Sealed, findings: &mut Findings) -> Result<Option<Root>> {
@@ -119,7 +127,7 @@ fn home(
     sealed: &Sealed,
     chunk: Option<&ChunkId>,
 ) -> String {
-    let location = chunk.and_then(|id| index.locate(id, fardel_format::pack::PackKind::Meta));
+    let location = chunk.and_then(|id| index.locate(id, PackKind::Meta));
     match location {
         Some(location) => pack_key(catalog, &location.pack.hash).to_string(),
         None => manifest_key(catalog, sealed),
@@ -139,7 +147,7 @@ pub fn attribute(
     opaque: &[String],
     findings: &mut Findings,
     objects: &mut Vec<String>,
-) -> Result<Sorted<SUSPECT>> {
+) -> Result<Sorted<LOST>> {
     let known = objects.iter().enumerate().map(|(number, object)| (object.clone(), number as u32));
     let mut numbers: BTreeMap<String, u32> = known.collect();
     let mut number_of = |object: String, objects: &mut Vec<String>| {
@@ -153,10 +161,10 @@ pub fn attribute(
     for record in lost.chunks.iter() {
         let record = record?;
         let id = id_of(&record);
-        let (kind, _) = super::frames::split_kind(word(&record, 0));
+        let (kind, _) = split_kind(word(&record, 0));
         let mut homes = Vec::new();
         for suspected in suspects.find(&id.0)? {
-            let (of, number) = super::frames::split_kind(word(&suspected, 0));
+            let (of, number) = split_kind(word(&suspected, 0));
             let key = packs.hash(number).map(|hash| pack_key(context.catalog, hash).to_string());
             homes.extend(key.filter(|_| of == kind));
         }
@@ -169,8 +177,11 @@ pub fn attribute(
             homes.push(format!("chunk {first}"));
         }
         for home in homes {
-            sorter.push(suspect(&id, kind, number_of(home, objects).min(NOWHERE - 1)))?;
+            sorter.push(lost_record(&id, kind, number_of(home, objects), 0))?;
         }
+    }
+    for (id, len) in &lost.misnamed {
+        sorter.push(lost_record(id, PackKind::Data, number_of(format!("chunk {id}"), objects), *len))?;
     }
     if let Some((first, count)) = homeless {
         let others = if count > 1 { format!(" (and {} other chunks)", count - 1) } else { String::new() };

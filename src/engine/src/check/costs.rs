@@ -6,7 +6,7 @@ use fardel_format::rope::{self, FIXED_LEAF, Line, Rope};
 use fardel_format::tree::{Node, NodeKind};
 use fardel_format::{ChunkId, SnapshotId};
 
-use super::frames::{SUSPECT, split_kind, word};
+use super::frames::{LOST, split_kind, word};
 use super::key_set::KeySet;
 use super::sorter::{Scratch, Sorted};
 use super::tally::{FileLoss, Tallies};
@@ -26,7 +26,7 @@ const MAX_COSTS: u64 = 1_000_000;
 pub struct CostWalk<'a> {
     chunks: &'a ChunkReader<'a>,
     monitor: &'a dyn Monitor,
-    lost: &'a Sorted<SUSPECT>,
+    lost: &'a Sorted<LOST>,
     /// Objects of which nobody knows which chunks they hold, and what is known of other chunks.
     opaque: (Vec<u32>, &'a ChunkIndex),
     /// Parts below which nothing is lost.
@@ -66,7 +66,7 @@ impl<'a> CostWalk<'a> {
     pub fn new(
         chunks: &'a ChunkReader<'a>,
         monitor: &'a dyn Monitor,
-        lost: &'a Sorted<SUSPECT>,
+        lost: &'a Sorted<LOST>,
         opaque: (Vec<u32>, &'a ChunkIndex),
         objects: usize,
         scratch: &Scratch,
@@ -155,7 +155,7 @@ impl<'a> CostWalk<'a> {
         }
         let path_len = stack.last().map_or(self.path.len(), |open| open.path_len);
         self.path.truncate(path_len);
-        let losses = self.losses(id, PackKind::Meta)?;
+        let losses = self.losses(id, PackKind::Meta, 0)?;
         if !losses.is_empty() {
             let path = String::from_utf8_lossy(&self.path).into_owned();
             losses.into_iter().for_each(|object| self.tallies.folder(self.snapshot, &path, object));
@@ -183,14 +183,16 @@ impl<'a> CostWalk<'a> {
         }
     }
 
-    fn losses(&self, id: &ChunkId, kind: PackKind) -> Result<Vec<u32>> {
-        let found = self.lost.find(&id.0)?;
-        let objects: Vec<_> = found
-            .iter()
-            .map(|record| split_kind(word(record, 0)))
-            .filter(|(k, _)| *k == kind)
-            .map(|(_, o)| o)
-            .collect();
+    /// The objects with which this chunk is lost, when it is named with this length.
+    fn losses(&self, id: &ChunkId, kind: PackKind, len: u64) -> Result<Vec<u32>> {
+        let mut objects = Vec::new();
+        for record in self.lost.find(&id.0)? {
+            let (of_kind, object) = split_kind(word(&record, 0));
+            let named = word(&record, 1);
+            if of_kind == kind && (named == 0 || u64::from(named) == len) {
+                objects.push(object);
+            }
+        }
         let (opaque, index) = &self.opaque;
         if objects.is_empty() && !opaque.is_empty() && index.locate(id, kind).is_none() {
             return Ok(opaque.clone());
@@ -247,7 +249,7 @@ impl<'a> CostWalk<'a> {
             let len = line.len.or_else(|| unit(depth)).unwrap_or(u64::MAX).min(size - at);
             let objects = match line.chunk {
                 None => Vec::new(),
-                Some(id) if depth == 0 => self.losses(&id, PackKind::Data)?,
+                Some(id) if depth == 0 => self.losses(&id, PackKind::Data, len)?,
                 Some(id) => match self.part(&id, depth)? {
                     Ok(Some(below)) => {
                         levels.push(below);
@@ -276,7 +278,7 @@ impl<'a> CostWalk<'a> {
         if self.clean.contains(&key)? {
             return Ok(Ok(None));
         }
-        let losses = self.losses(id, PackKind::Meta)?;
+        let losses = self.losses(id, PackKind::Meta, 0)?;
         if !losses.is_empty() {
             return Ok(Err(losses));
         }

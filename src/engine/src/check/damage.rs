@@ -27,13 +27,19 @@ use crate::{Error, Result};
 /// When the store fails.
 pub fn blame_snapshots(
     context: &Context<'_>,
+    packs: &Packs,
     closures: &mut Closures<'_>,
     findings: &mut Findings,
 ) -> Result<()> {
     if findings.is_empty() {
         return Ok(());
     }
-    let damaged = damaged_packs(findings);
+    let mut damaged = damaged_packs(findings);
+    // Of a pack that is sound only those are to blame who tell a false size.
+    damaged.retain(|hash, keys| {
+        let is_told = |key: &String| findings.get(key).is_some_and(|f| !f.costs.snapshots.is_empty());
+        !packs.is_disputed(hash) || !keys.iter().any(is_told)
+    });
     for sealed in &context.snapshots.sealed {
         for key in keys_of(context, sealed) {
             if let Some(finding) = findings.get_mut(&key) {
@@ -137,7 +143,8 @@ pub fn name_costs(
     findings: &mut Findings,
 ) -> Result<()> {
     let damaged = damaged_packs(findings);
-    if damaged.is_empty() && evidence.lost.as_ref().is_none_or(|lost| lost.chunks.is_empty()) {
+    let is_nothing = |lost: &Lost| lost.chunks.is_empty() && lost.misnamed.is_empty();
+    if damaged.is_empty() && evidence.lost.as_ref().is_none_or(is_nothing) {
         return Ok(());
     }
     let Context { repo, catalog, .. } = context;
@@ -151,7 +158,9 @@ pub fn name_costs(
     let index = ChunkIndex::for_reading(repo, catalog, reader)?;
     let chunks = ChunkReader::new(repo, reader, &index)?;
     let candidates = evidence.lost.as_ref().map_or(&suspects, |lost| &lost.chunks);
-    let lost = Lost { chunks: cannot_be_had(context, &index, &chunks, candidates)?, snapshots: 0 };
+    let unavailable = cannot_be_had(context, &index, &chunks, candidates)?;
+    let misnamed = evidence.lost.map_or_else(Vec::new, |lost| lost.misnamed);
+    let lost = Lost { chunks: unavailable, misnamed, snapshots: 0 };
     let mut objects: Vec<String> = damaged.values().flatten().cloned().collect();
     let own = objects.len();
     let lost =
@@ -222,17 +231,13 @@ fn cannot_be_had(
     for record in candidates.iter() {
         let record = record?;
         let (id, (kind, _)) = (id_of(&record), split_kind(word(&record, 0)));
-        let nowhere = suspect(&id, kind, NOWHERE);
-        match index.locate(&id, kind) {
-            None => lost.push(nowhere)?,
-            Some(location) => {
-                let mut place = [0; 76];
-                place[..32].copy_from_slice(&location.pack.hash.0);
-                place[32..40].copy_from_slice(&location.frame.offset.to_be_bytes());
-                place[40..].copy_from_slice(&nowhere);
-                placed.push(place)?;
-            }
+        let mut place = [0; 76];
+        if let Some(location) = index.locate(&id, kind) {
+            place[..32].copy_from_slice(&location.pack.hash.0);
+            place[32..40].copy_from_slice(&location.frame.offset.to_be_bytes());
         }
+        place[40..].copy_from_slice(&suspect(&id, kind, NOWHERE));
+        placed.push(place)?;
     }
     for place in placed.finish()?.iter() {
         if context.monitor.interrupted() {
@@ -253,8 +258,11 @@ fn cannot_be_had(
 
 fn fill_in(findings: &mut Findings, costs: impl Iterator<Item = (String, Costs)>, cut: bool) {
     for (object, costs) in costs {
+        let mends = !findings.is_unmendable(&object);
         let Some(finding) = findings.get_mut(&object) else { continue };
-        if cut {
+        // The walk saw only a part of the snapshots, or looked only for what is lost.
+        if cut || !mends {
+            costs.snapshots.into_iter().for_each(|id| finding.costs.add_snapshot(id));
             (finding.costs.paths, finding.costs.more_paths) = (costs.paths, costs.more_paths);
             continue;
         }

@@ -1,6 +1,6 @@
 //! Gathers what is found, one finding an object.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use fardel_format::{Error as FormatError, SnapshotId};
 use fardel_store::ErrorKind;
@@ -12,6 +12,8 @@ use crate::Error;
 #[derive(Default)]
 pub struct Findings {
     by_key: BTreeMap<String, Finding>,
+    /// Those that cost their snapshots something even if every chunk can be had.
+    unmendable: HashSet<String>,
     /// What is worth knowing and no damage.
     pub notes: Vec<String>,
 }
@@ -29,12 +31,35 @@ impl Findings {
         })
     }
 
+    /// Adds a finding in the place of any other: what the object's own bytes say counts more than what was told of them.
+    pub fn put(&mut self, object: impl ToString, class: Class, why: impl ToString) -> &mut Finding {
+        let object = object.to_string();
+        self.by_key.remove(&object);
+        self.unmendable.remove(&object);
+        self.add(object, class, why)
+    }
+
+    /// The object costs its snapshots something even if every chunk can be had: somebody wrote what is not so.
+    pub fn mark_unmendable(&mut self, object: &str) {
+        self.unmendable.insert(object.to_owned());
+    }
+
+    /// Whether [`Self::mark_unmendable`] was told of it.
+    pub fn is_unmendable(&self, object: &str) -> bool {
+        self.unmendable.contains(object)
+    }
+
     /// Whether the object has a finding.
     pub fn has(&self, object: &str) -> bool {
         self.by_key.contains_key(object)
     }
 
     /// The finding about an object.
+    pub fn get(&self, object: &str) -> Option<&Finding> {
+        self.by_key.get(object)
+    }
+
+    /// The finding about an object, to be changed.
     pub fn get_mut(&mut self, object: &str) -> Option<&mut Finding> {
         self.by_key.get_mut(object)
     }

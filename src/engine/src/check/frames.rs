@@ -20,6 +20,8 @@ const META_RUN: usize = 16 << 20;
 pub const HOLDING: usize = 40;
 /// A chunk that a damaged pack should hold: id, kind and pack number.
 pub const SUSPECT: usize = 36;
+/// A chunk that cannot be had: id, kind and number of an object, the length under which it is named (0 for any).
+pub const LOST: usize = 40;
 const META: u32 = 1 << 31;
 
 /// Kind and length as they stand in a record.
@@ -47,6 +49,14 @@ pub fn suspect(id: &ChunkId, kind: PackKind, pack: u32) -> [u8; SUSPECT] {
     let mut record = [0; SUSPECT];
     record[..32].copy_from_slice(&id.0);
     record[32..].copy_from_slice(&kind_and(kind, pack).to_be_bytes());
+    record
+}
+
+/// A record of [`LOST`].
+pub fn lost(id: &ChunkId, kind: PackKind, object: u32, len: u32) -> [u8; LOST] {
+    let mut record = [0; LOST];
+    record[..36].copy_from_slice(&suspect(id, kind, object));
+    record[36..].copy_from_slice(&len.to_be_bytes());
     record
 }
 

@@ -11,7 +11,7 @@ use super::closures::Closures;
 use super::costs::CostWalk;
 use super::damage::walk_all;
 use super::findings::Findings;
-use super::frames::{SUSPECT, id_of, split_kind, suspect, word};
+use super::frames::{LOST, SUSPECT, id_of, lost, split_kind, suspect, word};
 use super::needs::{self, manifest_key};
 use super::report::{Costs, Impact};
 use super::sorter::{Scratch, Sorted, Sorter};
@@ -207,13 +207,13 @@ fn nowhere_else(
     index: &ChunkIndex,
     hash: &ObjectHash,
     members: &Sorted<SUSPECT>,
-) -> Result<Sorted<SUSPECT>> {
+) -> Result<Sorted<LOST>> {
     let mut sorter = Sorter::new(&context.scratch, context.options.memory / 16);
     for record in members.iter() {
         let record = record?;
         let (id, (kind, _)) = (id_of(&record), split_kind(word(&record, 0)));
         if index.locate_all(&id, kind).all(|location| location.pack.hash == *hash) {
-            sorter.push(record)?;
+            sorter.push(lost(&id, kind, 0, 0))?;
         }
     }
     sorter.finish()

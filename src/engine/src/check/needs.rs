@@ -1,6 +1,6 @@
 //! Names and sizes: what every snapshot needs, and what of it is not there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fardel_format::ObjectHash;
 use fardel_format::names::{FanOut, Name};
@@ -20,13 +20,15 @@ pub struct Packs {
     here: Vec<ObjectHash>,
     /// Those that are needed and not here, sorted.
     gone: Vec<ObjectHash>,
+    /// Those that are here in the size that one list tells, and not in the size that another tells: one of them is wrong.
+    disputed: HashSet<ObjectHash>,
 }
 
 impl Packs {
     fn new(catalog: &Catalog) -> Self {
         let mut here: Vec<_> = catalog.packs.keys().copied().collect();
         here.sort_unstable();
-        Self { here, gone: Vec::new() }
+        Self { here, gone: Vec::new(), disputed: HashSet::new() }
     }
 
     /// How many there are.
@@ -43,6 +45,11 @@ impl Packs {
     /// The pack of a number.
     pub fn hash(&self, number: u32) -> Option<&ObjectHash> {
         self.here.get(number as usize).or_else(|| self.gone.get(number as usize - self.here.len()))
+    }
+
+    /// Whether lists tell different sizes of this pack, and it is here in one of them.
+    pub fn is_disputed(&self, hash: &ObjectHash) -> bool {
+        self.disputed.contains(hash)
     }
 
     /// Packs that are needed and not here.
@@ -76,7 +83,7 @@ pub fn gather(
     findings: &mut Findings,
 ) -> Result<Packs> {
     let mut packs = Packs::new(catalog);
-    let mut gone = BTreeSet::new();
+    let (mut gone, mut lacking) = (BTreeSet::new(), HashSet::new());
     for sealed in &snapshots.sealed {
         let closure = closures.of(&manifest_key(catalog, sealed), &sealed.manifest)?;
         let mut lacks = closure.lacks;
@@ -85,7 +92,10 @@ pub fn gather(
             if packs.here.binary_search(&entry.hash).is_err() {
                 gone.insert(entry.hash);
             }
-            lacks.extend(pack_lack(catalog, entry));
+            if let Some(lack) = pack_lack(catalog, entry) {
+                lacking.insert(entry.hash);
+                lacks.push(lack);
+            }
         }
         for Lack { object, class, why } in lacks {
             let class = if copy && class == Class::Missing { Class::NotYetArrived } else { class };
@@ -93,6 +103,23 @@ pub fn gather(
         }
     }
     packs.gone = gone.into_iter().collect();
+    if lacking.is_empty() {
+        return Ok(packs);
+    }
+    for sealed in &snapshots.sealed {
+        for entry in closures.of(&manifest_key(catalog, sealed), &sealed.manifest)?.packs {
+            if lacking.contains(&entry.hash) && catalog.whole_pack(&entry.hash, entry.size).is_some() {
+                packs.disputed.insert(entry.hash);
+            }
+        }
+    }
+    for hash in &packs.disputed {
+        let key = pack_key(catalog, hash);
+        if let Some(finding) = findings.get_mut(key.as_str()) {
+            finding.why.push_str("; other snapshots tell the size that it has");
+        }
+        findings.mark_unmendable(key.as_str());
+    }
     Ok(packs)
 }
 

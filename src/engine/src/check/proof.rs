@@ -1,6 +1,7 @@
 //! Proves that every chunk that a snapshot names lies in a pack of its own closure, and is as long as it says: sorted wants
 //! are merged with sorted holdings.
 
+use fardel_format::ChunkId;
 use fardel_format::pack::PackKind;
 
 use super::chains::{Chain, NEVER};
@@ -17,11 +18,14 @@ pub const NOWHERE: u32 = (1 << 31) - 1;
 pub struct Unproven {
     /// By position in the chain: how many chunks lie in packs that the manifest does not name, and one such pack.
     pub outside: std::collections::BTreeMap<u32, (u64, u32)>,
-    /// Chunks that are named in another length than they have, and a pack that holds one.
-    pub false_lengths: u64,
-    /// A pack with such a chunk.
-    pub false_length_in: u32,
+    /// Chunks that are named in another length than they have: the length that was named, and the true one.
+    pub false_lengths: Vec<(ChunkId, u32, u32)>,
+    /// How many there are.
+    pub false_length_count: u64,
 }
+
+/// False lengths that are named at most.
+const MAX_NAMED: usize = 1000;
 
 /// Merges; chunks that cannot be had go to `lost`.
 ///
@@ -92,9 +96,12 @@ fn one(
         *first = (*first).min(pack);
         return Ok(());
     }
-    if let Some((_, pack)) = of_kind().next() {
-        unproven.false_lengths += 1;
-        unproven.false_length_in = pack;
+    if let Some(((_, held), _)) = of_kind().next() {
+        unproven.false_length_count += 1;
+        if unproven.false_lengths.len() < MAX_NAMED {
+            unproven.false_lengths.push((id_of(want), len, held));
+        }
+        return Ok(());
     }
     lost.push(suspect(&id_of(want), kind, NOWHERE))
 }

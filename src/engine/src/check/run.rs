@@ -10,7 +10,7 @@ use super::damage::{self, Evidence};
 use super::findings::Findings;
 use super::frames::{Bad, Ledger, Proven};
 use super::needs::{self, Packs};
-use super::report::{CheckReport, Class, Sampled};
+use super::report::{CheckReport, Class, Costs, Sampled};
 use super::scan::{Depth, Scan, THREAD_COST, Task};
 use super::sorter::{Scratch, Sorter};
 use super::{CheckOptions, Context, Level, content, sample, seals, segments, signed};
@@ -67,7 +67,7 @@ pub fn check(
             proven.bad.iter().filter(|(_, bad)| bad.opaque).map(|(key, _)| key.clone()).collect();
         evidence.suspects = proven.suspects;
     }
-    damage::blame_snapshots(&context, &mut closures, &mut findings)?;
+    damage::blame_snapshots(&context, &packs, &mut closures, &mut findings)?;
     if options.impact && repo.keys().can_read {
         damage::examine(&context, &packs, &reader, &mut evidence, &mut findings)?;
         damage::name_costs(&context, &packs, &mut closures, &reader, evidence, &mut findings)?;
@@ -107,7 +107,11 @@ fn read_all(
     report.bytes_checked = scanned.bytes;
     for wrong in scanned.wrong {
         let name = Name::parse(wrong.object.as_str());
-        let finding = findings.add(&wrong.object, wrong.class, wrong.why);
+        let is_disputed = matches!(name, Some(Name::Pack(hash, _)) if packs.is_disputed(&hash));
+        let finding = match is_disputed {
+            true => findings.put(&wrong.object, wrong.class, wrong.why),
+            false => findings.add(&wrong.object, wrong.class, wrong.why),
+        };
         if let Some(Name::Index(_) | Name::Ack(..)) = name {
             finding.harmless = true;
         }
@@ -126,7 +130,10 @@ fn tell(key: &str, bad: &Bad, findings: &mut Findings) {
     };
     let why = format!("{}{lost}", bad.why);
     match findings.get_mut(key) {
-        Some(finding) => finding.why = format!("{}; {why}", finding.why),
+        Some(finding) => {
+            finding.why = format!("{}; {why}", finding.why);
+            finding.costs = Costs::default();
+        }
         None => drop(findings.add(key, Class::Forged, why)),
     }
 }
@@ -143,8 +150,8 @@ fn tasks<'a>(
     for (name, stored) in context.catalog.objects() {
         let Some(hash) = name.content_hash() else { continue };
         let depth = match name {
-            // What its size gave away needs no reading.
-            Name::Pack(..) if findings.has(stored.key.as_str()) => continue,
+            // What its size gave away needs no reading, unless the size is what lists disagree about.
+            Name::Pack(..) if findings.has(stored.key.as_str()) && !packs.is_disputed(&hash) => continue,
             Name::Pack(..) => {
                 let read = chosen.is_none_or(|chosen| chosen.contains(&hash));
                 match (packs.number(&hash), proves, read) {

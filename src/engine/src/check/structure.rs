@@ -63,6 +63,13 @@ fn from_record(record: &[u8; PART]) -> (ChunkId, Role) {
     (id, role)
 }
 
+/// Which end of a part of a folder.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    First,
+    Last,
+}
+
 /// What is wrong with a part that can be read.
 pub struct Nonsense {
     /// The part; `None` for the root.
@@ -239,13 +246,47 @@ impl<'a> Walker<'a> {
     }
 
     fn listing(&mut self, lines: &[Line], depth: u8) -> Result<Result<(), String>> {
+        let below = depth.checked_sub(1).map_or(Role::Entries, Role::Listing);
+        let mut last: Option<Vec<u8>> = None;
         for line in lines {
             let Line { chunk: Some(id), len: None } = line else {
                 return Ok(Err("a folder has a hole".into()));
             };
-            self.part(id, depth.checked_sub(1).map_or(Role::Entries, Role::Listing))?;
+            self.part(id, below)?;
+            if lines.len() == 1 {
+                break;
+            }
+            // Parts are looked at once each, so their order is seen from where they are named.
+            let first = self.edge(id, below, Edge::First)?;
+            if last.is_some() && first.is_some() && last >= first {
+                return Ok(Err("its entries are not sorted by name from part to part".into()));
+            }
+            last = self.edge(id, below, Edge::Last)?.or(last);
         }
         Ok(Ok(()))
+    }
+
+    /// The first or last name in a part of a folder, if it can be read.
+    fn edge(&self, id: &ChunkId, role: Role, edge: Edge) -> Result<Option<Vec<u8>>> {
+        let (mut id, mut role) = (*id, role);
+        loop {
+            let bytes = match self.chunks.get(&id, PackKind::Meta) {
+                Ok(bytes) => bytes,
+                Err(error) if error.is_damage() => return Ok(None),
+                Err(error) => return Err(error),
+            };
+            let Some(body) = bytes.strip_suffix(b"\n") else { return Ok(None) };
+            let mut lines = body.split(|&b| b == b'\n');
+            let line = if edge == Edge::First { lines.next() } else { lines.next_back() };
+            let line = line.unwrap_or_default();
+            let Role::Listing(depth) = role else {
+                let node = Node::from_line(line).ok();
+                return Ok(node.and_then(|node| Some(node.name_bytes().ok()?.into_owned())));
+            };
+            let line = std::str::from_utf8(line).ok().and_then(|line| Line::parse(line).ok());
+            let Some(Line { chunk: Some(below), .. }) = line else { return Ok(None) };
+            (id, role) = (below, depth.checked_sub(1).map_or(Role::Entries, Role::Listing));
+        }
     }
 
     fn file(&mut self, lines: &[Line], depth: u8, wanted: u64) -> Result<Result<(), String>> {

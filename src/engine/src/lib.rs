@@ -14,6 +14,7 @@ pub mod index;
 pub mod init;
 pub mod key;
 pub mod keyring;
+mod lists;
 pub mod monitor;
 pub mod packs;
 pub mod repository;

@@ -14,6 +14,7 @@ use fardel_store::{ErrorKind, Key, Store};
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, Stored};
 use crate::keyring::{Keys, Material};
+use crate::lists::Lists;
 use crate::{Error, Result};
 
 /// Largest small object (record, tomb, seal), in bytes.
@@ -39,6 +40,7 @@ pub struct Repository {
     keys: Keys,
     cache: PathBuf,
     display: String,
+    lists: Lists,
 }
 
 impl Repository {
@@ -69,7 +71,8 @@ impl Repository {
             return Err(Error::Key("the card names another root key than this host's key file".into()));
         }
         let cache = options.cache.join(id.to_string());
-        Ok((Self { store, card, id, keys, cache, display: options.display }, catalog))
+        let lists = Lists::default();
+        Ok((Self { store, card, id, keys, cache, display: options.display, lists }, catalog))
     }
 
     /// The store it lies in.
@@ -100,6 +103,11 @@ impl Repository {
     #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
+    }
+
+    /// The lists of packs that were read.
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
     }
 
     /// How it is called in messages.
@@ -240,4 +248,15 @@ pub struct Problem {
     pub object: Key,
     /// What is wrong.
     pub error: fardel_format::Error,
+}
+
+impl Problem {
+    /// What an error says of this object.
+    pub(crate) fn new(object: Key, error: Error) -> Self {
+        let error = match error {
+            Error::Object { error, .. } => error,
+            other => fardel_format::Error::Damaged { what: "an object", why: other.to_string() },
+        };
+        Self { object, error }
+    }
 }

@@ -1,17 +1,18 @@
 //! Which snapshots exist: sealed by a signer that may write, not forgotten, not revoked, not superseded.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use fardel_format::ids::Generation;
 use fardel_format::manifest::{self, Manifest};
-use fardel_format::names::Numbered;
+use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
 use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository};
 use crate::{Error, Result};
 
@@ -122,9 +123,16 @@ impl Snapshots {
         let mut sealed = Vec::new();
         for ((writer, name), seal) in &catalog.seals {
             let verified = match catalog.manifests.get(&(*writer, *name)) {
-                Some(manifest) => repo.signed(manifest, seal, |manifest, seal| {
-                    verify(repo, &registry, *writer, *name, manifest, seal)
-                })?,
+                Some(manifest) => {
+                    let read = repo.signed(manifest, seal, |manifest, seal| {
+                        verify(repo, &registry, *writer, *name, manifest, seal)
+                    });
+                    match read {
+                        // One that cannot be read is as good as withheld: the others are still there.
+                        Err(error) if error.is_damage() => Err(Problem::new(seal.key.clone(), error)),
+                        read => read?,
+                    }
+                }
                 None => Err(Problem {
                     object: seal.key.clone(),
                     error: FormatError::Truncated { what: "its manifest is missing: the snapshot" },
@@ -210,29 +218,35 @@ impl Repository {
     pub fn closure(&self, catalog: &Catalog, manifest: &Manifest) -> Result<Vec<PackEntry>> {
         let mut packs = Vec::new();
         for list in &manifest.lists {
-            let key = crate::catalog::key_of(
-                &fardel_format::names::Name::List(list.hash),
-                fardel_format::names::FanOut::FLAT,
-            );
-            let stored =
-                catalog.lists.get(&list.hash).ok_or_else(|| Error::Damaged(format!("{key} is missing")))?;
-            let bytes = self.store().get(&stored.key)?;
-            let damaged = |e| Error::object(&stored.key, e);
-            if ObjectHash::of(&bytes) != list.hash {
-                return Err(damaged(FormatError::Damaged {
-                    what: "a list",
-                    why: "its hash differs from its name".into(),
-                }));
-            }
-            let entries = pack_list::from_bytes(&bytes).map_err(damaged)?;
-            let bitmap = Bitmap::from_text(&list.packs, entries.len()).map_err(damaged)?;
-            packs.extend(
-                entries.into_iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| pack),
-            );
+            let key = || key_of(&Name::List(list.hash), FanOut::FLAT);
+            let stored = catalog
+                .lists
+                .get(&list.hash)
+                .ok_or_else(|| Error::Damaged(format!("{} is missing", key())))?;
+            let entries = self.list(stored, &list.hash)?;
+            let bitmap =
+                Bitmap::from_text(&list.packs, entries.len()).map_err(|e| Error::object(&stored.key, e))?;
+            packs.extend(entries.iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| *pack));
         }
         packs.sort_unstable();
         packs.dedup();
         Ok(packs)
+    }
+
+    /// A list of packs, read once.
+    ///
+    /// # Errors
+    /// When it is damaged, or the store fails.
+    pub(crate) fn list(&self, stored: &Stored, hash: &ObjectHash) -> Result<Arc<Vec<PackEntry>>> {
+        self.lists().get_or_read(hash, || {
+            let bytes = self.store().get(&stored.key)?;
+            let damaged = |e| Error::object(&stored.key, e);
+            if ObjectHash::of(&bytes) != *hash {
+                let why = "its hash differs from its name".into();
+                return Err(damaged(FormatError::Damaged { what: "a list", why }));
+            }
+            pack_list::from_bytes(&bytes).map_err(damaged)
+        })
     }
 
     /// Decrypts a snapshot's root.

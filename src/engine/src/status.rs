@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use fardel_format::names::{Name, Numbered};
-use fardel_format::pack_list;
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
 use fardel_store::ErrorKind;
 
@@ -253,10 +252,9 @@ impl Explained {
                 let stored = catalog.lists.get(&list.hash).filter(|stored| stored.size <= MAX_LIST);
                 if explained.0.insert(list.hash)
                     && let Some(stored) = stored
-                    && let Some(bytes) = there(repo.store().get(&stored.key).map_err(Error::from))?
-                    && let Ok(packs) = pack_list::from_bytes(&bytes)
+                    && let Some(packs) = there(repo.list(stored, &list.hash))?
                 {
-                    explained.0.extend(packs.into_iter().map(|pack| pack.hash));
+                    explained.0.extend(packs.iter().map(|pack| pack.hash));
                 }
             }
         }

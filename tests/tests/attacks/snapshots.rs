@@ -1,13 +1,16 @@
 //! Snapshots that are forged, replayed, withheld, or turned back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use fardel_engine::check::{Class, Level};
+use fardel_engine::snapshots::Sealed;
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::pack::PackKind;
 use fardel_format::sign::SigningKey;
 use fardel_format::signers::{Role, Signer};
 use fardel_format::tree::{Node, NodeKind};
+use fardel_store::{ErrorKind, FaultyStore, ReadFault, ReadFaultKind};
 use fardel_tests::vault::forge::{self, Snapshot};
 use fardel_tests::vault::{Furnished, Vault};
 
@@ -99,6 +102,48 @@ fn objects_of_another_repository_are_told_and_count_for_nothing() {
     let source = honest.vault.folder("source");
     let again = honest.vault.backup(&[&source]);
     assert!(honest.is_listed(&again));
+}
+
+#[test]
+fn a_seal_or_manifest_that_cannot_be_read_costs_its_own_snapshot() {
+    let honest = Honest::new("unreadable-seal");
+    let second = honest.vault.backup(&[&honest.vault.folder("source")]);
+    let opened = honest.vault.open();
+    let snapshots = opened.snapshots().unwrap();
+    let victim = snapshots.find(&second.to_string()).unwrap();
+    let id = (victim.writer, victim.name);
+    for key in [&opened.catalog.seals[&id].key, &opened.catalog.manifests[&id].key] {
+        for kind in [ErrorKind::Other, ErrorKind::Denied, ErrorKind::NotFound].map(ReadFaultKind::Fail) {
+            let faulty = FaultyStore::new(honest.vault.store.clone());
+            faulty.set_read_fault(key, Some(ReadFault { kind, once: false }));
+            let opened = honest.vault.open_store(Arc::new(faulty), Some(honest.vault.material())).unwrap();
+            let snapshots = opened.snapshots().unwrap();
+            assert!(snapshots.find(&second.to_string()).is_err());
+            assert_eq!(snapshots.problems[0].object, opened.catalog.seals[&id].key);
+            let restored = opened.restore(&honest.id).unwrap();
+            assert_eq!(restored.compare(&honest.content), Ok(honest.content.len()), "{:?}", restored.report);
+        }
+    }
+}
+
+#[test]
+fn lists_are_read_once_a_run() {
+    let honest = Honest::new("lists");
+    honest.vault.backup(&[&honest.vault.folder("source")]);
+    let faulty = Arc::new(FaultyStore::new(honest.vault.store.clone()));
+    let opened = honest.vault.open_store(faulty.clone(), Some(honest.vault.material())).unwrap();
+    let closures = || -> Vec<_> {
+        let sealed = opened.snapshots().unwrap().sealed;
+        let closure = |sealed: &Sealed| opened.repo.closure(&opened.catalog, &sealed.manifest).unwrap();
+        sealed.iter().map(closure).collect()
+    };
+    let before = closures();
+    assert!(before.len() == 2 && before.iter().all(|packs| !packs.is_empty()));
+    for stored in opened.catalog.lists.values() {
+        let kind = ReadFaultKind::Fail(ErrorKind::Other);
+        faulty.set_read_fault(&stored.key, Some(ReadFault { kind, once: false }));
+    }
+    assert_eq!(closures(), before);
 }
 
 #[test]

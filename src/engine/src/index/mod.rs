@@ -16,7 +16,6 @@ use fardel_format::names::{FanOut, Name};
 use fardel_format::pack::{PackKind, Toc};
 use fardel_format::segment::{self, Location};
 use fardel_format::{ChunkId, Error as FormatError, ObjectHash, age_file};
-use fardel_store::Key;
 
 pub use run::Run;
 
@@ -100,7 +99,7 @@ impl ChunkIndex {
                 Ok(bytes) => bytes,
                 // A hint is lost, nothing else.
                 Err(error) if error.is_damage() => {
-                    index.problems.push(problem(stored.key.clone(), error));
+                    index.problems.push(Problem::new(stored.key.clone(), error));
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -164,7 +163,7 @@ impl ChunkIndex {
                     tables.push((hash, size, toc));
                 }
                 Err(error) if error.is_damage() => {
-                    self.problems.push(problem(key_of(&Name::Pack(hash, None), FanOut::FLAT), error));
+                    self.problems.push(Problem::new(key_of(&Name::Pack(hash, None), FanOut::FLAT), error));
                 }
                 Err(error) => return Err(error),
             }
@@ -206,14 +205,6 @@ impl ChunkIndex {
         let runs = self.runs.iter().rev();
         runs.flat_map(|run| run.locate(id)).filter(move |location| location.pack.kind == kind)
     }
-}
-
-fn problem(object: Key, error: Error) -> Problem {
-    let error = match error {
-        Error::Object { error, .. } => error,
-        other => FormatError::Damaged { what: "an object", why: other.to_string() },
-    };
-    Problem { object, error }
 }
 
 /// Whether a new snapshot may rest on this pack: it is there, whole as far as its size tells, and not condemned.

@@ -1,6 +1,7 @@
 //! Index segments that lie.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,14 @@ use fardel_engine::check::Level;
 use fardel_format::ObjectHash;
 use fardel_format::frame::Member;
 use fardel_format::keys::HostKey;
+use fardel_format::lines::Moment;
 use fardel_format::pack::{PackKind, Toc};
+use fardel_format::rope::Rope;
 use fardel_format::signers::Role;
+use fardel_format::tree::{Node, NodeKind};
 use fardel_store::{ErrorKind, FaultyStore, Key, ReadFault, ReadFaultKind};
 use fardel_tests::vault::Restored;
-use fardel_tests::vault::forge::{self, Crafted};
+use fardel_tests::vault::forge::{self, Crafted, Snapshot};
 
 use super::{Honest, assert_forged, stranger};
 
@@ -228,6 +232,38 @@ fn a_backup_does_not_rest_on_another_signers_word() {
         assert_eq!(restored.compare(&content), Ok(1), "{:?}", restored.report);
     }
     honest.restores();
+}
+
+/// Another signer seals a snapshot as if it were this host's: it says that a file which did not change since holds other
+/// bytes. A backup that took its word would save those.
+#[test]
+fn a_backup_takes_nothing_over_from_another_signers_snapshot() {
+    let honest = Honest::new("poisoned-parent");
+    let insider = honest.vault.add_host("insider", &[Role::Write, Role::Maintain]);
+    let path = honest.vault.write("precious/file", b"the true bytes");
+    let source = path.parent().unwrap();
+    let stat = std::fs::metadata(&path).unwrap();
+    let mut garbage = Crafted::new(PackKind::Data);
+    let chunk = garbage.push_true(&insider, b"THE FALSE BYTE");
+    let mut file = super::packs::file_of(&[(chunk, stat.len() as usize)]);
+    file.name = Some("file".into());
+    file.mtime = Moment { secs: stat.mtime(), nanos: stat.mtime_nsec() as u32 };
+    file.ctime = Moment { secs: stat.ctime(), nanos: stat.ctime_nsec() as u32 };
+    (file.inode, file.dev, file.mode) = (stat.ino(), stat.dev(), stat.mode() & 0o7777);
+    let mut meta = Crafted::new(PackKind::Meta);
+    let leaf = meta.push_true(&insider, &file.to_line());
+    let mut folder = Node::new(b"", NodeKind::Dir);
+    folder.entries = Some(Rope { depth: 0, chunk_size: None, lines: vec![leaf.to_string()] });
+    let packs = [&garbage, &meta].map(|crafted| crafted.put(&honest.vault, &insider)).to_vec();
+    let mut forged = Snapshot::new(&honest.vault, vec![(source.to_str().unwrap(), folder)], packs);
+    forged.root.time = "2100-01-01T00:00:00Z".into();
+    let forged = forged.put(&honest.vault, &insider);
+    assert!(honest.is_listed(&forged.id));
+
+    let report = honest.vault.open().backup(&[source]).unwrap();
+    let restored = honest.vault.open().restore(&report.snapshot.unwrap()).unwrap();
+    assert_eq!(restored.compare(&fardel_tests::vault::contents(&[source])), Ok(1), "{report:?}");
+    assert_eq!((report.files_new, report.files_unmodified, report.parent), (1, 0, None));
 }
 
 #[test]

@@ -10,12 +10,12 @@ use fardel_format::tree::Node;
 
 use super::BackupOptions;
 use super::saver::path_of;
+use crate::Result;
 use crate::catalog::Catalog;
 use crate::commit;
 use crate::monitor::Monitor;
 use crate::repository::Repository;
 use crate::snapshots::{Sealed, Snapshots};
-use crate::{Error, Result};
 
 /// How many snapshots are looked through for parents.
 const PARENTS_BACK: usize = 64;
@@ -33,6 +33,8 @@ struct Parent {
 
 impl Parents {
     /// For each source the newest finished snapshot of this host that holds it, and a checkpoint that is newer.
+    ///
+    /// Only what this host signed itself: another signer could say of a file that did not change what it never held.
     pub fn find(
         repo: &Repository,
         catalog: &Catalog,
@@ -44,16 +46,18 @@ impl Parents {
         if options.force || !repo.keys().can_read {
             return Ok(parents);
         }
+        let own = repo.keys().host.as_ref().map(|host| host.signing.public().writer());
+        let own = snapshots.sealed.iter().rev().filter(|sealed| Some(sealed.writer) == own);
         let mut wanted: Vec<Vec<u8>> = options.sources.iter().map(path_of).collect();
-        for sealed in snapshots.sealed.iter().rev().take(PARENTS_BACK) {
+        for sealed in own.take(PARENTS_BACK) {
             if wanted.is_empty() {
                 break;
             }
             let root = match repo.root(catalog, sealed) {
                 Ok(root) => root,
-                Err(Error::Store(error)) => return Err(error.into()),
                 // A damaged snapshot is no parent.
-                Err(_) => continue,
+                Err(error) if error.is_damage() => continue,
+                Err(error) => return Err(error),
             };
             let holds =
                 |path: &Vec<u8>| root.sources.iter().any(|s| s.path_bytes().is_ok_and(|p| *p == **path));

@@ -3,10 +3,14 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from .measure import measure, size, warm
+
+
+RESTORED = "restored"
 
 
 class Failed(Exception):
@@ -30,7 +34,6 @@ class Series:
             self.once(self.tool.init())
             getattr(self, scenario)()
         finally:
-            shutil.rmtree(self.work / "target", ignore_errors=True)
             shutil.rmtree(self.tool.base, ignore_errors=True)
 
     # -- scenarios ----------------------------------------------------------------------------------------------
@@ -52,6 +55,7 @@ class Series:
             if there:
                 run(["cp", "--sparse=always", self.data / "image.img", there])
                 self.restore("in-place", self.tool.in_place(target), source, target, also_warm=there)
+            shutil.rmtree(target)  # one file: its inode does not matter
         self.check()
 
     changed = "changed.img"
@@ -108,10 +112,13 @@ class Series:
         return measure(step.argv, self.tool.environment(), step.cwd, self.log, self.work)
 
     def fresh_target(self):
-        target = self.work / "target"
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir()
-        return target
+        """An empty folder that stays until all is measured.
+
+        ext4 takes minutes before it uses the inodes of deleted files again. Until then whoever makes files searches
+        longer, and would pay for what another tool left.
+        """
+        (self.work / RESTORED).mkdir(exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=self.work / RESTORED))
 
 
 def place(image, path):

@@ -206,22 +206,43 @@ impl Objects {
         match body {
             Body::Bytes(bytes) => temporary.write_all(bytes).map_err(|error| failed(&error))?,
             Body::File { path, len } => {
-                let source = self.open_body(path, *len).map_err(Failed::Final)?;
-                let mut buffer = vec![0; COPY_STEP.min(usize::try_from(*len).unwrap_or(COPY_STEP))];
-                let mut done = 0;
-                while done < *len {
-                    let step = buffer.len().min(usize::try_from(len - done).unwrap_or(COPY_STEP));
-                    read_exact(&*source, &mut buffer[..step], done).map_err(|error| {
-                        Failed::Final(Error::new(ErrorKind::Other, path.display(), error))
-                    })?;
-                    temporary.write_all(&buffer[..step]).map_err(|error| failed(&error))?;
-                    done += step as u64;
-                }
+                self.copy(path, *len, &mut temporary, failed, |_| {})?;
+            }
+            Body::Kept(kept) => {
+                let mut hasher = blake3::Hasher::new();
+                self.copy(&kept.path, kept.len, &mut temporary, failed, |bytes| {
+                    hasher.update(bytes);
+                    std::thread::sleep(kept.meter.passing(bytes.len() as u64));
+                })?;
+                kept.verify(&hasher.finalize()).map_err(Failed::Final)?;
             }
         }
         temporary.file.sync_all().map_err(|error| failed(&error))?;
         let stat = temporary.file.stat().map_err(|error| failed(&error))?;
         Ok(Ready::Temporary(temporary, stat))
+    }
+
+    /// Appends a file of the caller to a temporary, and shows its bytes to `each` before they are written.
+    fn copy(
+        &self,
+        path: &Path,
+        len: u64,
+        temporary: &mut Temporary,
+        failed: impl Fn(&io::Error) -> Failed,
+        mut each: impl FnMut(&[u8]),
+    ) -> std::result::Result<(), Failed> {
+        let source = self.open_body(path, len).map_err(Failed::Final)?;
+        let mut buffer = vec![0; COPY_STEP.min(usize::try_from(len).unwrap_or(COPY_STEP))];
+        let mut done = 0;
+        while done < len {
+            let step = buffer.len().min(usize::try_from(len - done).unwrap_or(COPY_STEP));
+            read_exact(&*source, &mut buffer[..step], done)
+                .map_err(|error| Failed::Final(Error::new(ErrorKind::Other, path.display(), error)))?;
+            each(&buffer[..step]);
+            temporary.write_all(&buffer[..step]).map_err(|error| failed(&error))?;
+            done += step as u64;
+        }
+        Ok(())
     }
 
     /// The error for a name that is taken, once what is there is durable: who is told that an object exists may build on

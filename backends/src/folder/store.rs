@@ -168,6 +168,7 @@ impl Store for FolderStore {
             max_object: i64::MAX.unsigned_abs(),
             parallelism: 4,
             staging: self.is_real.then(|| self.objects.staging.dir().to_owned()),
+            files: self.is_real.then(|| self.objects.root.clone()),
         }
     }
 }

@@ -4,12 +4,15 @@
 //! What it cannot show is durability: that needs crashes (see the tests of the folder store).
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 
-use crate::{Body, ByteRange, ErrorKind, Key, Listing, Result, Store};
+use crate::{Body, ByteRange, ErrorKind, Kept, Key, Listing, Meter, Result, Store};
 
 /// Runs every check against `store`, which must be empty.
 ///
@@ -23,6 +26,7 @@ pub async fn run(store: &dyn Store) {
     taken_names(store).await;
     race(store).await;
     file_bodies(store).await;
+    kept_bodies(store).await;
     listings(store).await;
     names_of_all_shapes(store).await;
     deletion(store).await;
@@ -189,6 +193,46 @@ async fn file_bodies_from(store: &dyn Store, origin: &str, folder: &Path) {
         let stored = get(store, &name, ByteRange::All).await;
         assert!(stored == bytes, "put: a refused file from {origin} must leave the old bytes");
         std::fs::remove_file(&path).expect("file bodies: the file can be removed");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Passed(AtomicU64);
+
+impl Meter for Passed {
+    fn passing(&self, bytes: u64) -> Duration {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Duration::ZERO
+    }
+
+    fn resumed(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+async fn kept_bodies(store: &dyn Store) {
+    let elsewhere = Elsewhere::new();
+    for len in [0, 1, 3_000_000, 20_000_000] {
+        let (bytes, name) = (noise(len as u64 + 9, len), format!("packs/kept-{len}.age"));
+        let path = elsewhere.0.join(format!("conformance-kept-{len}"));
+        std::fs::write(&path, &bytes).expect("kept bodies: the file can be written");
+        let passed = Arc::new(Passed::default());
+        let body = |of: &[u8]| {
+            let (len, hash) = (len as u64, blake3::hash(of));
+            Body::Kept(Arc::new(Kept { path: path.clone(), len, hash, meter: passed.clone() }))
+        };
+        let other = store.put_new(&key(&name), body(b"other bytes")).await;
+        refused("put: a kept file with other bytes than it should have", ErrorKind::Damaged, other);
+        let shown = names(store, "").await;
+        assert!(!shown.contains(&name), "put: what has the wrong bytes must not be stored");
+        passed.0.store(0, Ordering::Relaxed);
+        step("put: a kept file", store.put_new(&key(&name), body(&bytes)).await);
+        assert_eq!(passed.0.load(Ordering::Relaxed), len as u64, "put: the meter must be told of every byte");
+        assert!(std::fs::read(&path).is_ok_and(|now| now == bytes), "put: a kept file must stay as it is");
+        let again = store.put_new(&key(&name), body(&bytes)).await;
+        refused("put: a kept file under a taken name", ErrorKind::Exists, again);
+        let stored = get(store, &name, ByteRange::All).await;
+        assert!(stored == bytes, "put: a kept file of {len} bytes must come back as it was");
     }
 }
 

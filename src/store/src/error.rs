@@ -15,6 +15,8 @@ pub enum ErrorKind {
     Denied,
     /// A passing fault: trying again may help.
     Transient,
+    /// The bytes that were to be stored are not those that they should be.
+    Damaged,
     /// The request itself is wrong.
     Invalid,
     /// Anything else.

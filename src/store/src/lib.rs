@@ -11,16 +11,18 @@ mod key;
 mod memory;
 mod prefix;
 mod range;
+mod rate;
 mod retry;
 mod shared;
 
-pub use body::Body;
+pub use body::{Body, Kept};
 pub use error::{Error, ErrorKind, Result};
 pub use faulty::{Aftermath, Fault, FaultKind, FaultyStore, ReadFault, ReadFaultKind};
 pub use key::Key;
 pub use memory::MemoryStore;
 pub use prefix::Prefix;
 pub use range::ByteRange;
+pub use rate::{Meter, Throttle, Unmetered};
 pub use retry::{RetryPolicy, Retrying};
 
 use std::fmt::Debug;
@@ -64,6 +66,8 @@ pub struct Capabilities {
     /// Such a file lies on the same file system as the objects, and outside the tree that other tools copy where that is possible.
     /// The folder may not exist yet: whoever wants to put a file there makes it (and only then: a reader makes no folders).
     pub staging: Option<PathBuf>,
+    /// The folder in which each object lies as a file under its key, where this machine has one.
+    pub files: Option<PathBuf>,
 }
 
 /// A place that keeps immutable objects under keys.
@@ -76,7 +80,8 @@ pub trait Store: Send + Sync + Debug {
     /// On an error the object may be there whole or not at all, and a [`Body::File`] is still where it was unless the object is there.
     ///
     /// # Errors
-    /// [`ErrorKind::Exists`] when the name is taken: what is there is left as it is.
+    /// [`ErrorKind::Exists`] when the name is taken: what is there is left as it is. [`ErrorKind::Damaged`] when the bytes of
+    /// a [`Body::Kept`] are not the right ones.
     async fn put_new(&self, key: &Key, body: Body) -> Result<()>;
 
     /// Reads the bytes of `range`, all of them.

@@ -110,7 +110,7 @@ impl<S: Store> Retrying<S> {
         if !self.holds(key, body).await? {
             return Err(otherwise);
         }
-        if let Original::File { path, .. } = body {
+        if let Original::File { path, owned: true, .. } = body {
             // The object is stored; a file that cannot be removed is only litter.
             let _ = std::fs::remove_file(path);
         }
@@ -126,6 +126,8 @@ enum Original<'a> {
         path: &'a Path,
         file: File,
         len: u64,
+        /// Whether the store may take it over.
+        owned: bool,
     },
     /// Could not be opened here: the store has its own idea of where files lie.
     Unreadable {
@@ -138,10 +140,15 @@ impl<'a> Original<'a> {
     fn of(body: &'a Body) -> Self {
         match body {
             Body::Bytes(bytes) => Self::Bytes(bytes),
-            Body::File { path, len } => match File::open(path) {
-                Ok(file) => Self::File { path, file, len: *len },
-                Err(_) => Self::Unreadable { path, len: *len },
-            },
+            Body::File { path, len } => Self::open(path, *len, true),
+            Body::Kept(kept) => Self::open(&kept.path, kept.len, false),
+        }
+    }
+
+    fn open(path: &'a Path, len: u64, owned: bool) -> Self {
+        match File::open(path) {
+            Ok(file) => Self::File { path, file, len, owned },
+            Err(_) => Self::Unreadable { path, len },
         }
     }
 
@@ -153,7 +160,7 @@ impl<'a> Original<'a> {
     }
 
     fn is_gone(&self) -> bool {
-        matches!(self, Self::File { path, .. } if !path.exists())
+        matches!(self, Self::File { path, owned: true, .. } if !path.exists())
     }
 
     fn read(&self, start: u64, end: u64) -> Result<Bytes> {

@@ -114,7 +114,11 @@ pub fn class_of_read(error: &fardel_store::Error) -> Option<Class> {
         ErrorKind::Truncated => Some(Class::Truncated),
         // A disk that cannot read one file, or a file that is not ours to read.
         ErrorKind::Other | ErrorKind::Denied => Some(Class::Corrupt),
-        ErrorKind::Transient | ErrorKind::Exists | ErrorKind::NoSpace | ErrorKind::Invalid => None,
+        ErrorKind::Transient
+        | ErrorKind::Exists
+        | ErrorKind::NoSpace
+        | ErrorKind::Invalid
+        | ErrorKind::Damaged => None,
     }
 }
 

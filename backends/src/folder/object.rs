@@ -206,13 +206,14 @@ impl Objects {
         match body {
             Body::Bytes(bytes) => temporary.write_all(bytes).map_err(|error| failed(&error))?,
             Body::File { path, len } => {
-                self.copy(path, *len, &mut temporary, failed, |_| {})?;
+                self.copy(path, *len, &mut temporary, failed, |_| Ok(()))?;
             }
             Body::Kept(kept) => {
                 let mut hasher = blake3::Hasher::new();
                 self.copy(&kept.path, kept.len, &mut temporary, failed, |bytes| {
                     hasher.update(bytes);
-                    std::thread::sleep(kept.meter.passing(bytes.len() as u64));
+                    std::thread::sleep(kept.meter.passing(bytes.len() as u64)?);
+                    Ok(())
                 })?;
                 kept.verify(&hasher.finalize()).map_err(Failed::Final)?;
             }
@@ -229,7 +230,7 @@ impl Objects {
         len: u64,
         temporary: &mut Temporary,
         failed: impl Fn(&io::Error) -> Failed,
-        mut each: impl FnMut(&[u8]),
+        mut each: impl FnMut(&[u8]) -> Result<()>,
     ) -> std::result::Result<(), Failed> {
         let source = self.open_body(path, len).map_err(Failed::Final)?;
         let mut buffer = vec![0; COPY_STEP.min(usize::try_from(len).unwrap_or(COPY_STEP))];
@@ -238,7 +239,7 @@ impl Objects {
             let step = buffer.len().min(usize::try_from(len - done).unwrap_or(COPY_STEP));
             read_exact(&*source, &mut buffer[..step], done)
                 .map_err(|error| Failed::Final(Error::new(ErrorKind::Other, path.display(), error)))?;
-            each(&buffer[..step]);
+            each(&buffer[..step]).map_err(Failed::Final)?;
             temporary.write_all(&buffer[..step]).map_err(|error| failed(&error))?;
             done += step as u64;
         }

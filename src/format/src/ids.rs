@@ -98,6 +98,19 @@ impl ObjectHash {
     }
 }
 
+impl Generation {
+    /// A fresh one, from the operating system.
+    ///
+    /// # Panics
+    /// When the operating system has no randomness to give.
+    #[must_use]
+    pub fn random() -> Self {
+        let mut bytes = [0; 4];
+        getrandom::fill(&mut bytes).expect("the operating system gives randomness");
+        Self(bytes)
+    }
+}
+
 impl Nonce {
     /// A fresh one, from the operating system.
     ///

@@ -8,6 +8,7 @@ pub mod chunker;
 mod error;
 pub mod frame;
 pub mod ids;
+pub mod intent;
 pub mod keys;
 pub mod lines;
 pub mod manifest;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{Generation, Nonce, ObjectHash, WriterId};
 
 /// The name of the card.
@@ -66,6 +68,16 @@ impl Numbered {
         }
         Some(Self { seq: seq.parse().ok()?, hash: hash.parse().ok()? })
     }
+}
+
+/// A pack in one generation, as tombs and intents name it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PackName {
+    /// The pack.
+    pub hash: ObjectHash,
+    /// Absent at first writing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<Generation>,
 }
 
 /// How many two-digit folders stand between the kind's folder and the file: 0, 1 or 2.

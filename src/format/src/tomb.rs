@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Generation, ObjectHash, RepositoryId, SnapshotId, WriterId};
-use crate::names::Numbered;
+use crate::ids::{ObjectHash, RepositoryId, SnapshotId, WriterId};
+use crate::names::{Numbered, PackName};
 use crate::sign::{PublicKey, SigningKey};
 use crate::version;
 use crate::{Error, Result};
@@ -22,23 +22,13 @@ pub enum Takes {
     /// Packs that are to be deleted: no new snapshot may rest on them.
     Condemn {
         /// Which, each in one generation.
-        packs: Vec<Condemned>,
+        packs: Vec<PackName>,
     },
     /// Manifests and intents that never became a snapshot and now never will.
     Revoke {
         /// Hashes of manifests, or random names of intents.
         names: Vec<String>,
     },
-}
-
-/// A pack in one generation.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Condemned {
-    /// The pack.
-    pub hash: ObjectHash,
-    /// Absent at first writing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub generation: Option<Generation>,
 }
 
 /// A tomb.

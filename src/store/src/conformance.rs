@@ -12,7 +12,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 
-use crate::{Body, ByteRange, ErrorKind, Kept, Key, Listing, Meter, Result, Store};
+use crate::{Body, ByteRange, Error, ErrorKind, Kept, Key, Listing, Meter, Result, Store};
 
 /// Runs every check against `store`, which must be empty.
 ///
@@ -200,14 +200,26 @@ async fn file_bodies_from(store: &dyn Store, origin: &str, folder: &Path) {
 struct Passed(AtomicU64);
 
 impl Meter for Passed {
-    fn passing(&self, bytes: u64) -> Duration {
+    fn passing(&self, bytes: u64) -> Result<Duration> {
         self.0.fetch_add(bytes, Ordering::Relaxed);
-        Duration::ZERO
+        Ok(Duration::ZERO)
     }
 
     fn resumed(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
     }
+}
+
+/// Wants it to end before the last byte.
+#[derive(Debug)]
+struct Stops;
+
+impl Meter for Stops {
+    fn passing(&self, _: u64) -> Result<Duration> {
+        Err(Error::new(ErrorKind::Stopped, "the upload", "stopped"))
+    }
+
+    fn resumed(&self, _: u64) {}
 }
 
 async fn kept_bodies(store: &dyn Store) {
@@ -225,6 +237,18 @@ async fn kept_bodies(store: &dyn Store) {
         refused("put: a kept file with other bytes than it should have", ErrorKind::Damaged, other);
         let shown = names(store, "").await;
         assert!(!shown.contains(&name), "put: what has the wrong bytes must not be stored");
+        if len > 0 {
+            let kept = Kept {
+                path: path.clone(),
+                len: len as u64,
+                hash: blake3::hash(&bytes),
+                meter: Arc::new(Stops),
+            };
+            let stopped = store.put_new(&key(&name), Body::Kept(Arc::new(kept))).await;
+            refused("put: a kept file that shall not go", ErrorKind::Stopped, stopped);
+            let shown = names(store, "").await;
+            assert!(!shown.contains(&name), "put: what was stopped must not be stored");
+        }
         passed.0.store(0, Ordering::Relaxed);
         step("put: a kept file", store.put_new(&key(&name), body(&bytes)).await);
         assert_eq!(passed.0.load(Ordering::Relaxed), len as u64, "put: the meter must be told of every byte");

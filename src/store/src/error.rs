@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Transient,
     /// The bytes that were to be stored are not those that they should be.
     Damaged,
+    /// Whoever made the request wants it to end.
+    Stopped,
     /// The request itself is wrong.
     Invalid,
     /// Anything else.

@@ -78,7 +78,7 @@ pub(crate) fn read_body(key: &Key, body: &Body) -> Result<Bytes> {
             let bytes = read_file(key, &kept.path, kept.len)?;
             kept.verify(&blake3::hash(&bytes))?;
             // Nothing goes anywhere: whatever it says, there is nothing to wait for.
-            kept.meter.passing(kept.len);
+            kept.meter.passing(kept.len)?;
             Ok(bytes)
         }
     }
@@ -152,7 +152,13 @@ impl Store for MemoryStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { listing: Listing::Strong, max_object: u64::MAX, parallelism: 16, staging: None, files: None }
+        Capabilities {
+            listing: Listing::Strong,
+            max_object: u64::MAX,
+            parallelism: 16,
+            staging: None,
+            files: None,
+        }
     }
 }
 

@@ -4,10 +4,15 @@ use std::fmt::Debug;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::Result;
+
 /// Whoever watches bytes on their way to or from a store.
 pub trait Meter: Send + Sync + Debug {
     /// So many bytes are about to go. Returns how long they have to wait first.
-    fn passing(&self, bytes: u64) -> Duration;
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Stopped`] when they shall not go at all: the request ends with this error.
+    fn passing(&self, bytes: u64) -> Result<Duration>;
 
     /// So many bytes need not go: an earlier attempt brought them.
     fn resumed(&self, bytes: u64);
@@ -18,8 +23,8 @@ pub trait Meter: Send + Sync + Debug {
 pub struct Unmetered;
 
 impl Meter for Unmetered {
-    fn passing(&self, _: u64) -> Duration {
-        Duration::ZERO
+    fn passing(&self, _: u64) -> Result<Duration> {
+        Ok(Duration::ZERO)
     }
 
     fn resumed(&self, _: u64) {}

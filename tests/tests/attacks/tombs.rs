@@ -1,17 +1,17 @@
 //! Forgets, condemnations and revocations by those who may not, and deleted objects that come back.
 
 use fardel_engine::check::{Class, Level};
-use fardel_format::names::Name;
+use fardel_format::names::{Name, PackName};
 use fardel_format::pack::PackKind;
 use fardel_format::signers::Role;
-use fardel_format::tomb::{Condemned, Takes};
+use fardel_format::tomb::Takes;
 use fardel_tests::vault::forge;
 
 use super::{Honest, assert_forged, stranger};
 
 fn condemn_all(honest: &Honest) -> Takes {
     let opened = honest.vault.open();
-    let packs = opened.catalog.packs.keys().map(|hash| Condemned { hash: *hash, generation: None }).collect();
+    let packs = opened.catalog.packs.keys().map(|hash| PackName { hash: *hash, generation: None }).collect();
     Takes::Condemn { packs }
 }
 

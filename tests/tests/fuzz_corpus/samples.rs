@@ -9,13 +9,13 @@ use fardel_format::ids::{Generation, Nonce};
 use fardel_format::keys::{ChunkKeys, HostKey, ReaderKeys, RootKey};
 use fardel_format::lines::Moment;
 use fardel_format::manifest::{self, ListRef, Manifest, RootRef};
-use fardel_format::names::{FanOut, Name};
+use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack::{Finished, PackKind, PackWriter, Toc};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::{Root, Source, Totals};
 use fardel_format::rope::{Layout, Rope, RopeBuilder};
 use fardel_format::signers::{Record, Removed, Role, Signer};
-use fardel_format::tomb::{Condemned, Takes, Tomb};
+use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::tree::{Node, NodeKind, Xattr};
 use fardel_format::{ChunkId, ObjectHash, SnapshotId, WriterId, segment, zjson};
 use fardel_tests::fuzz::{IDENTITY, REPOSITORY, SEALED, SEQ, numbered, recipients, signing_key};
@@ -378,8 +378,8 @@ fn tombs() -> Samples {
             .to_bytes()
     };
     let packs = vec![
-        Condemned { hash: hash(1), generation: None },
-        Condemned { hash: hash(1), generation: Some(Generation([1; 4])) },
+        PackName { hash: hash(1), generation: None },
+        PackName { hash: hash(1), generation: Some(Generation([1; 4])) },
     ];
     vec![
         ("condemn", tomb(Takes::Condemn { packs })),

@@ -118,6 +118,7 @@ pub fn class_of_read(error: &fardel_store::Error) -> Option<Class> {
         | ErrorKind::Exists
         | ErrorKind::NoSpace
         | ErrorKind::Invalid
+        | ErrorKind::Stopped
         | ErrorKind::Damaged => None,
     }
 }

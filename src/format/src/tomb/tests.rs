@@ -1,4 +1,5 @@
 use super::*;
+use crate::ids::Generation;
 use crate::samples;
 
 fn tombs(key: &SigningKey) -> Vec<Tomb> {
@@ -6,8 +7,8 @@ fn tombs(key: &SigningKey) -> Vec<Tomb> {
         Takes::Forget { snapshots: vec![SnapshotId(samples::id(1).0)], everywhere: true },
         Takes::Condemn {
             packs: vec![
-                Condemned { hash: samples::hash(1), generation: None },
-                Condemned { hash: samples::hash(1), generation: Some(Generation([1, 2, 3, 4])) },
+                PackName { hash: samples::hash(1), generation: None },
+                PackName { hash: samples::hash(1), generation: Some(Generation([1, 2, 3, 4])) },
             ],
         },
         Takes::Revoke { names: vec![samples::hash(2).to_string()] },

@@ -224,6 +224,44 @@ fn run_until_failure(fs: &SimFs) -> (usize, u64) {
     (acknowledged, fs.calls())
 }
 
+/// Every file, temporaries without their names, which are random.
+fn files(fs: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
+    let nameless = |path: PathBuf| if is_temporary(&path) { PathBuf::from("temporary") } else { path };
+    let mut files: Vec<_> =
+        fs.files(Path::new("/sim")).into_iter().map(|(path, bytes)| (nameless(path), bytes)).collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_is_recorded_of_one_run_is_what_a_crash_at_each_call_leaves() {
+    let start = start(KINDS[0]);
+    let recorded = start.deep_clone();
+    recorded.record();
+    let total = run_until_failure(&recorded).1;
+    let moments = recorded.take_moments();
+    assert_eq!(moments.len() as u64, total - start.calls() + 1);
+    for (number, moment) in moments.iter().enumerate() {
+        for how in CRASHES {
+            let fs = start.deep_clone();
+            fs.set_fault(Some(SimFault { at: start.calls() + number as u64, how }));
+            run_until_failure(&fs);
+            let same = match how {
+                SimFaultKind::CrashTorn => moment.torn(moment.writing() / 2).file_system(),
+                SimFaultKind::CrashAfter => moments[(number + 1).min(moments.len() - 1)].file_system(),
+                _ => moment.file_system(),
+            };
+            assert_eq!(files(&same), files(&fs.after_process_death()), "{how:?} at {number}");
+            let loss = Loss::DropUnsynced;
+            assert_eq!(
+                files(&same.after_power_loss(loss)),
+                files(&fs.after_power_loss(loss)),
+                "{how:?} at {number}"
+            );
+        }
+    }
+}
+
 #[test]
 fn failures_at_every_call() {
     for refusals in KINDS {

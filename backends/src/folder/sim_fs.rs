@@ -282,7 +282,8 @@ impl Sim {
         let file = self.tree.file(ino)?;
         match verdict {
             Verdict::Refuse(error, _) => {
-                file.spoilt |= !self.dead;
+                // What was stored before stays stored.
+                file.spoilt |= !self.dead && file.now != file.durable;
                 return Err(error);
             }
             _ if file.spoilt => {}

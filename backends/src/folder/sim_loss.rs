@@ -14,21 +14,24 @@ pub enum Loss {
     KeepAll,
     /// Some changes and not others; of unsynced contents nothing, all, a part, or zeros in place of a part.
     Random(u64),
-    /// One of all ways, by its number below [`super::SimFs::losses`]; unsynced contents are torn at pages, sectors, and
+    /// One of all ways, by its number below [`super::SimFs::losses`]; unsynced contents are torn at sectors and
     /// a byte beside either end. The first is [`Loss::DropUnsynced`], the last [`Loss::KeepAll`].
     Nth(u64),
 }
 
-/// Lengths at which a content of `len` bytes is torn by [`Loss::Nth`]: beside both ends, at the first sector, at pages.
+/// What a disk writes at once, in bytes.
+const SECTOR: usize = 512;
+
+/// Lengths at which a content of `len` bytes is torn by [`Loss::Nth`]: at each sector, and a byte beside either end.
 fn cuts(len: usize) -> Vec<usize> {
-    let near = [1, 511, 512, 513, len / 2, len.saturating_sub(1)];
-    let cuts: BTreeSet<usize> = near.into_iter().chain((4096..len).step_by(4096)).collect();
+    let cuts: BTreeSet<usize> =
+        [1, len.saturating_sub(1)].into_iter().chain((SECTOR..len).step_by(SECTOR)).collect();
     cuts.into_iter().filter(|cut| (1..len).contains(cut)).collect()
 }
 
 impl FileNode {
     fn is_dirty(&self) -> bool {
-        self.spoilt || self.now != self.durable
+        self.now != self.durable
     }
 
     /// In how many ways [`Loss::Nth`] can leave the content: as synced, torn, torn and zeros behind, whole.

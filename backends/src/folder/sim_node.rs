@@ -55,7 +55,7 @@ pub(super) struct DirOp {
     /// The old name of a renamed file goes only after the new one (folder, change) came: a rename never loses the file.
     pub(super) after: Option<(Ino, u64)>,
     /// A sync failed while this was pending: no later sync stores it.
-    spoilt: bool,
+    pub(super) spoilt: bool,
 }
 
 pub(super) fn errno(errno: Errno) -> io::Error {

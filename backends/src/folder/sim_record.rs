@@ -62,6 +62,19 @@ impl SimFs {
         moments
     }
 
+    /// Whether the system believes that something is stored of which a sync failed: whoever did not see that failure cannot
+    /// know, and no sync of theirs stores it.
+    #[must_use]
+    pub fn has_forgotten(&self) -> bool {
+        self.sim().tree.nodes.values().any(|node| match node {
+            Node::File(file) => file.spoilt && file.now != file.durable,
+            Node::Dir(dir) => dir
+                .pending
+                .iter()
+                .any(|op| op.spoilt && op.node.is_some() && dir.now.get(&op.name) == op.node.as_ref()),
+        })
+    }
+
     /// Every file below `folder`, by path.
     #[must_use]
     pub fn visible(&self, folder: &Path) -> Vec<Visible> {
@@ -78,7 +91,7 @@ impl SimFs {
                         folders.push((path, below, durable));
                     }
                     Node::File(file) if path.starts_with(folder) => {
-                        let durable = durable && !file.spoilt && file.now == file.durable;
+                        let durable = durable && file.now == file.durable;
                         found.push(Visible { path, bytes: file.now.clone(), durable });
                     }
                     Node::Dir(_) | Node::File(_) => {}

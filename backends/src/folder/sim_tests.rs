@@ -63,6 +63,29 @@ fn the_simulation_loses_what_was_not_synced() {
 }
 
 #[test]
+fn every_way_to_lose_power_has_a_number() {
+    let fs = SimFs::new();
+    fs.create_new(Path::new("/sim/a")).unwrap().write(b"text").unwrap();
+    let files = |loss| fs.after_power_loss(loss).files(Path::new("/"));
+    let left = |number| files(Loss::Nth(number)).pop().map(|(_, bytes)| bytes);
+    assert_eq!(fs.losses(), 12, "the name is there or not, the content in one of six states");
+    let all: std::collections::BTreeSet<_> = (0..12).map(left).collect();
+    let wanted = ["", "t", "t\0\0\0", "tex", "tex\0", "text"].map(|text| Some(text.as_bytes().to_vec()));
+    assert_eq!(all, wanted.into_iter().chain([None]).collect());
+    assert_eq!(
+        (files(Loss::Nth(0)), files(Loss::Nth(11))),
+        (files(Loss::DropUnsynced), files(Loss::KeepAll))
+    );
+    fs.sync_all(Path::new("/sim")).unwrap();
+    assert_eq!(fs.losses(), 1);
+    fs.rename(Path::new("/sim/a"), Path::new("/sim/b")).unwrap();
+    assert!(
+        (0..fs.losses()).all(|number| files(Loss::Nth(number)).len() != 0),
+        "a rename never loses the file"
+    );
+}
+
+#[test]
 fn a_full_disk_leaves_no_temporary() {
     let fs = SimFs::new();
     let store = with_reserve(&fs, Reserve::NONE);

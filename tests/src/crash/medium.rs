@@ -113,11 +113,15 @@ impl Medium {
         }
     }
 
-    /// What is durable of it: as after a loss of power.
+    /// What is left of it when power is lost now.
+    ///
+    /// Everything, where a sync had failed and only a dead process knew: the next one's syncs succeed and store nothing, so
+    /// that nothing could be proven. Real systems stop writing to such a disk instead.
     #[must_use]
     pub fn durable(&self) -> Self {
         match self {
             Self::Memory(memory) => Self::Memory(memory.deep_clone()),
+            Self::Folder(fs) if fs.has_forgotten() => Self::Folder(fs.deep_clone()),
             Self::Folder(fs) => Self::Folder(fs.after_power_loss(Loss::DropUnsynced)),
         }
     }

@@ -80,7 +80,7 @@ fn every_way_to_lose_power_has_a_number() {
     assert_eq!(fs.losses(), 1);
     fs.rename(Path::new("/sim/a"), Path::new("/sim/b")).unwrap();
     assert!(
-        (0..fs.losses()).all(|number| files(Loss::Nth(number)).len() != 0),
+        (0..fs.losses()).all(|number| !files(Loss::Nth(number)).is_empty()),
         "a rename never loses the file"
     );
 }

@@ -7,11 +7,13 @@ use age::secrecy::SecretString;
 use fardel_format::age_file::{self, Identities, Recipients};
 use fardel_format::keys::{ChunkKeys, HostKey, KeyText, ReaderKeys, RootKey};
 use fardel_format::sign::SigningKey;
+use fardel_format::signers::Registry;
 use fardel_format::{Error as FormatError, ObjectHash, RepositoryId};
 use zeroize::Zeroizing;
 
 use crate::bridge::Blocking;
 use crate::catalog::Catalog;
+use crate::repository::Repository;
 use crate::{Error, Result};
 
 /// Largest key file, in bytes.
@@ -127,19 +129,14 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Opens what the material opens.
+    /// Opens what the material opens; of the repository's key files those that are not retired.
     ///
     /// # Errors
     /// [`Error::Key`] when it opens nothing here.
-    pub fn open(
-        store: &Blocking,
-        catalog: &Catalog,
-        repository: &RepositoryId,
-        material: Material,
-    ) -> Result<Self> {
+    pub fn open(repo: &Repository, catalog: &Catalog, material: Material) -> Result<Self> {
         match material {
-            Material::Host(host) => Self::from_host(*host, repository),
-            Material::Identities(identities) => Self::from_key_files(store, catalog, repository, &identities),
+            Material::Host(host) => Self::from_host(*host, repo.id()),
+            Material::Identities(identities) => Self::from_key_files(repo, catalog, &identities),
         }
     }
 
@@ -180,16 +177,18 @@ impl Keys {
         })
     }
 
-    fn from_key_files(
-        store: &Blocking,
-        catalog: &Catalog,
-        repository: &RepositoryId,
-        identities: &Identities,
-    ) -> Result<Self> {
+    fn from_key_files(repo: &Repository, catalog: &Catalog, identities: &Identities) -> Result<Self> {
+        let registry = match repo.registry(catalog) {
+            Ok((registry, _)) => registry,
+            // A record that cannot be read is as good as withheld.
+            Err(error) if error.is_damage() => Registry::default(),
+            Err(error) => return Err(error),
+        };
         let (mut lines, mut chunk_keys, mut root) = (Vec::new(), None::<ChunkKeys>, None);
-        for (hash, text) in open_key_files(store, catalog, identities)? {
+        for (hash, text) in open_key_files(repo.store(), catalog, identities)? {
             match text {
-                KeyText::Reader(reader) if reader.repository == *repository => {
+                _ if registry.is_retired(&hash) => {}
+                KeyText::Reader(reader) if reader.repository == *repo.id() => {
                     // Whoever can write here and knows a recipient can plant a file with keys of his own: never pick one.
                     if chunk_keys.as_ref().is_some_and(|keys| !keys.is_same(&reader.chunk_keys)) {
                         let why = format!(
@@ -203,7 +202,9 @@ impl Keys {
                     lines.extend(reader.identities);
                     chunk_keys = Some(reader.chunk_keys);
                 }
-                KeyText::Root(key) if key.repository == *repository => root = Some(key.key),
+                KeyText::Root(root_key) if root_key.key.public() == &repo.card().root_public_key => {
+                    root = Some(root_key.key)
+                }
                 _ => {}
             }
         }
@@ -221,18 +222,25 @@ impl Keys {
 /// Opens every key file that the identities open.
 ///
 /// # Errors
-/// When the store fails; files that stay shut are passed over.
+/// When the store fails; files that stay shut are passed over, and files that cannot be read if another one opens.
 pub fn open_key_files(
     store: &Blocking,
     catalog: &Catalog,
     identities: &Identities,
 ) -> Result<Vec<(ObjectHash, KeyText)>> {
-    let mut opened = Vec::new();
+    let (mut opened, mut unreadable) = (Vec::new(), None);
     for (hash, stored) in &catalog.keys {
         if stored.size > MAX_KEYS {
             continue;
         }
-        let bytes = store.get(&stored.key)?;
+        let bytes = match store.get(&stored.key).map_err(Error::from) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_damage() => {
+                unreadable = Some(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if ObjectHash::of(&bytes) != *hash {
             continue;
         }
@@ -243,7 +251,10 @@ pub fn open_key_files(
             opened.push((*hash, text));
         }
     }
-    Ok(opened)
+    match unreadable {
+        Some(error) if opened.is_empty() => Err(error),
+        _ => Ok(opened),
+    }
 }
 
 /// Makes the file of `keys/` that opens the repository's content for these recipients.

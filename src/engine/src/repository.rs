@@ -63,16 +63,16 @@ impl Repository {
             return Err(Error::OtherRepository { found: id.short(), expected: pinned.short() });
         }
         let catalog = Catalog::load(&store)?;
-        let keys = match options.material {
-            Some(material) => Keys::open(&store, &catalog, &id, material)?,
-            None => Keys::default(),
-        };
-        if keys.host.as_ref().is_some_and(|host| host.root != card.root_public_key) {
+        let cache = options.cache.join(id.to_string());
+        let (keys, lists) = (Keys::default(), Lists::default());
+        let mut repo = Self { store, card, id, keys, cache, display: options.display, lists };
+        if let Some(material) = options.material {
+            repo.keys = Keys::open(&repo, &catalog, material)?;
+        }
+        if repo.keys.host.as_ref().is_some_and(|host| host.root != repo.card.root_public_key) {
             return Err(Error::Key("the card names another root key than this host's key file".into()));
         }
-        let cache = options.cache.join(id.to_string());
-        let lists = Lists::default();
-        Ok((Self { store, card, id, keys, cache, display: options.display, lists }, catalog))
+        Ok((repo, catalog))
     }
 
     /// The store it lies in.

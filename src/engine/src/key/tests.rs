@@ -283,6 +283,40 @@ fn a_planted_key_file_is_not_followed() {
     assert!(why.contains("planted"), "{why}");
 }
 
+/// Whoever had only a retired file gets in no more, and one that was planted hinders nobody once it is retired.
+#[test]
+fn a_retired_key_file_opens_nothing_and_hinders_nobody() {
+    let fixture = fixture();
+    let (secret, recipient) = age_file::generate_identity();
+    let added = administrate(&fixture, |admin| admin.add_reader(&Whom::Recipients(vec![recipient])).unwrap());
+    let open = || {
+        let mut identities = age_file::Identities::new();
+        identities.push_x25519(&secret).unwrap();
+        fixture.open_with(Some(Material::Identities(identities)))
+    };
+    open().unwrap();
+    let (_, catalog) = fixture.open();
+    administrate(&fixture, |admin| admin.retire_file(&catalog, &added).unwrap());
+    assert!(matches!(open(), Err(Error::Key(_))));
+
+    let keys = ReaderKeys {
+        repository: fixture.id,
+        identities: vec![age_file::generate_identity().0],
+        chunk_keys: ChunkKeys::generate(),
+    };
+    let recovery = Recipients::x25519(&age_file::recipient_of(&fixture.recovery).unwrap()).unwrap();
+    let (repo, catalog) = fixture.open();
+    let admin = fixture.recovery();
+    let admin = Admin::open(&repo, &catalog, &admin).unwrap();
+    let planted = init::put_key_file(repo.store(), keyring::reader_file(&keys, &recovery).unwrap()).unwrap();
+    let why = failure(fixture.open_with(Some(fixture.recovery())));
+    assert!(why.contains("forged"), "{why}");
+    admin.retire_file(&fixture.open().1, &planted).unwrap();
+    let (repo, _) = fixture.open_with(Some(fixture.recovery())).unwrap();
+    assert!(repo.keys().chunk_keys.as_ref().unwrap().is_same(&fixture.host.chunk_keys));
+    assert!(repo.keys().root.is_some());
+}
+
 #[test]
 fn two_administrators_at_once_both_count() {
     let fixture = fixture();

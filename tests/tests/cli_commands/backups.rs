@@ -237,7 +237,9 @@ fn excludes_leave_out() {
         assert!(!listed.contains(gone), "{gone} in {listed}");
     }
     assert!(listed.contains("src/one"));
-    sandbox.run(["backup", "src", "--exclude", "[z-a]"]).exits(2).complains(".gitignore");
+    sandbox.run(["backup", "src", "--exclude", "[z-a]"]).exits(2).complains(".gitignore").complains("[z-a]");
+    let whole = sandbox.path("src").canonicalize().unwrap().display().to_string();
+    sandbox.run(["backup", "src", "--exclude", &whole]).exits(2).complains(".gitignore").complains(&whole);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use fardel_format::{ObjectHash, SnapshotId};
-use fardel_source::Owners;
+use fardel_source::{ErrorKind as SourceErrorKind, Owners};
 
 use crate::catalog::Catalog;
 use crate::commit::Outcome;
@@ -40,6 +40,7 @@ use session::Session;
 
 /// How often a snapshot is begun anew when packs vanish under it.
 const ATTEMPTS: u32 = 3;
+
 /// Something to back up.
 pub enum SourceSpec {
     /// A folder; or a disk image (a regular file) or block device.
@@ -209,7 +210,10 @@ fn attempt_backup(
                 session.checkpoint_source()?
             }
             Ok(()) => {}
-            Err(Error::Source(error)) => session.unreadable(error),
+            // A pattern that means nothing is the user's mistake: nobody knows what was to be left out.
+            Err(Error::Source(error)) if error.kind() != SourceErrorKind::Pattern => {
+                session.unreadable(error)
+            }
             Err(Error::Interrupted) => {
                 session.report.partial = true;
                 return Ok(Attempt::Done(session.report));
@@ -238,3 +242,6 @@ fn attempt_backup(
         Outcome::Revoked => Ok(Attempt::Again(Vec::new())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,12 +97,21 @@ impl Parents {
         })
     }
 
+    /// Whether it is known how much there was to do last time. A checkpoint says only how far it came.
+    pub fn know_totals(&self) -> bool {
+        self.finished().is_some()
+    }
+
     /// Expects as much to do as last time.
     pub fn announce(&self, monitor: &dyn Monitor) {
-        if let Some(parent) = self.found.iter().find(|parent| !parent.root.partial) {
+        if let Some(parent) = self.finished() {
             let totals = parent.root.totals;
             monitor.counters().set_total(totals.files + totals.others, totals.bytes);
         }
+    }
+
+    fn finished(&self) -> Option<&Parent> {
+        self.found.iter().find(|parent| !parent.root.partial)
     }
 }
 

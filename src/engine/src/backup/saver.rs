@@ -77,9 +77,9 @@ impl Saver<'_> {
         let splitter = LeafSplitter::new(&self.repo.chunk_keys()?.chunker);
         let parents = self.parents.of(key).map(|(node, trusted)| (self.chunks, node.clone(), trusted));
         let mut saver = TreeSaver::open(path, &self.owners, &self.chunker, splitter, parents)?;
-        let walked = match self.parents.is_empty() {
-            false => saver.run(session, self.walk_options(path)?),
-            true => {
+        let walked = match self.parents.know_totals() {
+            true => saver.run(session, self.walk_options(path)?),
+            false => {
                 let (tree, options) = (Tree::open(path)?, self.walk_options(path)?);
                 let (stop, monitor) = (AtomicBool::new(false), session.monitor);
                 std::thread::scope(|scope| {
@@ -125,6 +125,9 @@ impl Saver<'_> {
         let chunk_size = self.options.chunk_size.unwrap_or(self.repo.card().volume_chunk_size);
         fardel_format::card::check_volume_chunk_size(chunk_size)
             .map_err(|e| Error::Invalid(e.to_string()))?;
+        if !self.parents.know_totals() {
+            session.monitor.counters().ahead(1, image.size());
+        }
         let mut known = false;
         for (node, trusted) in self.parents.of(key).filter(|(node, _)| node.kind == NodeKind::Volume) {
             let same_chunks = node.content.as_ref().is_some_and(|rope| rope.chunk_size == Some(chunk_size));
@@ -134,9 +137,6 @@ impl Saver<'_> {
                 return Ok(node.clone());
             }
             known = true;
-        }
-        if self.parents.is_empty() {
-            session.monitor.counters().ahead(1, image.size());
         }
         let mut saver = VolumeSaver::new(&image, chunk_size, &self.owners);
         let read = saver.run(session);

@@ -1,14 +1,15 @@
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fardel_store::{Error, ErrorKind, Key, Result};
+use fardel_store::{Error, ErrorKind, Result};
 
 use super::fs::{Fs, Space};
 
 const MIB: u64 = 1 << 20;
 
 /// Bodies up to this length may use most of the reserve.
-const SMALL: u64 = MIB;
+pub(super) const SMALL: u64 = MIB;
 
 /// How much of a file system is left free.
 ///
@@ -54,12 +55,12 @@ impl Guard {
     }
 
     /// Admits a body that takes `bytes` and `inodes` more than what is there, if the reserve stays free. `len` is the
-    /// length of the body. A file system that does not tell its space admits everything.
+    /// length of the body of `object`. A file system that does not tell its space admits everything.
     pub(super) fn admit(
         &self,
         fs: &dyn Fs,
         place: &Path,
-        key: &Key,
+        object: &dyn Display,
         len: u64,
         (bytes, inodes): (u64, u64),
     ) -> Result<Admitted<'_>> {
@@ -73,7 +74,7 @@ impl Guard {
         if space.total_bytes > 0 && space.free_bytes < wanted {
             let (free, need, keep) = (in_mib(space.free_bytes), in_mib(bytes + others), in_mib(keep_bytes));
             let what = format!("{free} MiB are free, {need} MiB are needed and {keep} MiB must stay free");
-            return Err(refusal(key, place, &what));
+            return Err(refusal(object, place, &what));
         }
         if let Some(free) = space.free_inodes.filter(|free| *free < inodes.saturating_add(keep_inodes)) {
             let what = format!(
@@ -81,7 +82,7 @@ impl Guard {
                  (though {} MiB are free)",
                 in_mib(space.free_bytes)
             );
-            return Err(refusal(key, place, &what));
+            return Err(refusal(object, place, &what));
         }
         Ok(admitted)
     }
@@ -102,8 +103,8 @@ fn in_mib(bytes: u64) -> u64 {
     bytes.div_ceil(MIB)
 }
 
-fn refusal(key: &Key, place: &Path, what: &str) -> Error {
+fn refusal(object: &dyn Display, place: &Path, what: &str) -> Error {
     let place = place.display();
     let advice = "remove other files there, forget and collect old snapshots, or lower the reserve";
-    Error::new(ErrorKind::NoSpace, key, format!("{place}: {what}; {advice}"))
+    Error::new(ErrorKind::NoSpace, object, format!("{place}: {what}; {advice}"))
 }

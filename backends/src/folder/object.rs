@@ -8,7 +8,7 @@ use fardel_store::{Body, ByteRange, Error, ErrorKind, Key, Result};
 
 use super::dirs::Dirs;
 use super::fs::{Fs, FsFile, Stat};
-use super::guard::Guard;
+use super::guard::{Guard, SMALL};
 use super::publish::Publisher;
 use super::staging::{Staging, Temporary};
 
@@ -97,6 +97,12 @@ impl Objects {
             let _ = self.fs.unlink(path);
         }
         Ok(())
+    }
+
+    /// Whether the reserve would be left with the smallest of packs in it.
+    pub(super) fn check_room(&self) -> Result<()> {
+        let place = self.existing_part(&self.root);
+        self.guard.admit(&*self.fs, place, &"packs/", SMALL + 1, (1, 1)).map(drop)
     }
 
     fn attempt(

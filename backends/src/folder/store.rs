@@ -171,6 +171,10 @@ impl Store for FolderStore {
             files: self.is_real.then(|| self.objects.root.clone()),
         }
     }
+
+    async fn check_room(&self) -> Result<()> {
+        self.run(Objects::check_room).await
+    }
 }
 
 impl FolderStore {

@@ -85,6 +85,14 @@ impl Blocking {
         block_on(self.0.delete(key))
     }
 
+    /// See [`Store::check_room`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`] when there is no room for packs.
+    pub fn check_room(&self) -> Result<()> {
+        block_on(self.0.check_room())
+    }
+
     /// See [`Store::capabilities`].
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {

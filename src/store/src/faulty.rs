@@ -302,6 +302,10 @@ impl<S: Store> Store for FaultyStore<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+
+    async fn check_room(&self) -> Result<()> {
+        self.inner.check_room().await
+    }
 }
 
 #[cfg(test)]

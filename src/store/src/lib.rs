@@ -100,4 +100,12 @@ pub trait Store: Send + Sync + Debug {
 
     /// What this store can do.
     fn capabilities(&self) -> Capabilities;
+
+    /// Whether large objects can still be stored, as far as the store can tell beforehand: one that cannot tell says yes.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSpace`] when the store would refuse even a small pack.
+    async fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
 }

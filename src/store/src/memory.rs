@@ -160,6 +160,10 @@ impl Store for MemoryStore {
             files: None,
         }
     }
+
+    async fn check_room(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -246,6 +246,10 @@ impl<S: Store> Store for Retrying<S> {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+
+    async fn check_room(&self) -> Result<()> {
+        self.inner.check_room().await
+    }
 }
 
 #[cfg(test)]

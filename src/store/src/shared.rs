@@ -29,4 +29,8 @@ impl<S: Store + ?Sized> Store for Arc<S> {
     fn capabilities(&self) -> Capabilities {
         (**self).capabilities()
     }
+
+    async fn check_room(&self) -> Result<()> {
+        (**self).check_room().await
+    }
 }

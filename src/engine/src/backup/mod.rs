@@ -124,8 +124,9 @@ pub struct BackupReport {
 /// Makes a snapshot.
 ///
 /// # Errors
-/// When the store fails, or the key does not allow it. What cannot be read is in the report instead. After an error nothing
-/// is lost that was reported as saved before, and a rerun goes on from what was stored.
+/// When the store fails or has no room left, a pattern means nothing, or the key does not allow it. What cannot be read is
+/// in the report instead. After an error nothing is lost that was reported as saved before, and a rerun goes on from what
+/// was stored.
 pub fn backup(
     repo: &Repository,
     catalog: &Catalog,
@@ -142,6 +143,10 @@ pub fn backup(
                 ))
             })?;
         }
+    }
+    if !options.dry_run {
+        // Better now than after hours of reading.
+        repo.store().check_room()?;
     }
     let time = crate::time::now();
     let mut bad = HashSet::new();

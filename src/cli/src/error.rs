@@ -109,7 +109,10 @@ fn store_advice(kind: StoreKind) -> &'static str {
             "free some room there and run it again: what was stored so far is kept and found again"
         }
         StoreKind::Denied => "look at the permissions of the repository's folder, and who runs this",
-        StoreKind::Transient => "run it again: what was stored so far is kept and found again",
+        StoreKind::Transient | StoreKind::Stopped => {
+            "run it again: what was stored so far is kept and found again"
+        }
+        StoreKind::Damaged => "run `fardel check` here: the copy that was to be carried is damaged",
         StoreKind::Invalid | StoreKind::Other => {
             "look whether the disk is well and still mounted, then run `fardel check`"
         }

@@ -17,6 +17,7 @@ pub mod keyring;
 mod lists;
 pub mod monitor;
 pub mod packs;
+pub mod replicate;
 pub mod repository;
 pub mod restore;
 pub mod rope_reader;

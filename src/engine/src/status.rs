@@ -28,7 +28,7 @@ pub struct Known {
 }
 
 impl Known {
-    fn of(sealed: &Sealed) -> Self {
+    pub(crate) fn of(sealed: &Sealed) -> Self {
         Self { id: sealed.id(), time: sealed.manifest.created.clone() }
     }
 }
@@ -43,7 +43,7 @@ pub struct Amount {
 }
 
 impl Amount {
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes += bytes;
     }

@@ -6,3 +6,4 @@ mod spool;
 
 pub use packer::{Packed, Packer, PackerOptions};
 pub use reader::{ChunkReader, PackReader};
+pub use spool::Spooled;

@@ -52,6 +52,18 @@ impl Spooled {
         Ok(path.exists().then_some(Self { file, path, len: 0 }))
     }
 
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.len
+    }
+
     /// The body to store. The lock is held until this is dropped, so it must outlive the request.
     #[must_use]
     pub fn body(&self) -> Body {

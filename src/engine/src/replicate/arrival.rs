@@ -1,0 +1,109 @@
+//! What the target holds when we come.
+
+use fardel_format::names::{CARD, Name};
+use fardel_format::pack_list::PackEntry;
+use fardel_store::{ErrorKind, Key};
+
+use super::Target;
+use super::source::Source;
+use crate::Result;
+use crate::bridge::Blocking;
+use crate::catalog::{Catalog, Stored};
+use crate::index::is_usable;
+use crate::repository::{OpenOptions, Repository};
+use crate::snapshots::Tombs;
+
+/// A target as it was listed.
+pub struct Arrival {
+    pub store: Blocking,
+    /// The repository there, once its card is.
+    pub repo: Option<Repository>,
+    pub catalog: Catalog,
+    pub tombs: Tombs,
+}
+
+impl Arrival {
+    /// Lists the target; gives it the card when it has none, unless nothing is to be changed.
+    pub fn open(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<Self> {
+        let store = target.blocking();
+        let card = Key::new(CARD)?;
+        match store.get(&card) {
+            Ok(_) => {}
+            Err(error) if error.kind == ErrorKind::NotFound && dry_run => {
+                let catalog = Catalog::load(&store)?;
+                return Ok(Self { store, repo: None, catalog, tombs: Tombs::default() });
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                store.put_same(&card, source.repo.store().get(&card)?.to_vec())?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let options = OpenOptions {
+            material: None,
+            cache: source.repo.cache().to_owned(),
+            display: target.name.clone(),
+            pinned: Some(*source.repo.id()),
+        };
+        let (repo, catalog) = Repository::open(target.store.clone(), options)?;
+        let mut arrival = Self { store, repo: Some(repo), catalog, tombs: Tombs::default() };
+        arrival.tombs = arrival.load_tombs(source, &arrival.catalog)?;
+        Ok(arrival)
+    }
+
+    /// Lists tombs, then packs, and says which of these packs a snapshot may not rest on.
+    pub fn look_again<'p>(
+        &mut self,
+        source: &Source<'_>,
+        closure: impl Iterator<Item = &'p PackEntry>,
+    ) -> Result<Vec<PackEntry>> {
+        let tombs = Catalog::load_prefix(&self.store, "tombs/")?;
+        self.tombs = self.load_tombs(source, &tombs)?;
+        self.catalog.packs = Catalog::load_prefix(&self.store, "packs/")?.packs;
+        Ok(closure.filter(|pack| !self.has(pack)).cloned().collect())
+    }
+
+    /// What was revoked until now.
+    pub fn look_for_revocations(&mut self, source: &Source<'_>) -> Result<()> {
+        let tombs = Catalog::load_prefix(&self.store, "tombs/")?;
+        self.tombs = self.load_tombs(source, &tombs)?;
+        Ok(())
+    }
+
+    // The source knows every signer whom the target knows, and newer ones.
+    fn load_tombs(&self, source: &Source<'_>, listed: &Catalog) -> Result<Tombs> {
+        match &self.repo {
+            Some(repo) => Tombs::load(repo, listed, &source.snapshots.registry),
+            None => Ok(Tombs::default()),
+        }
+    }
+
+    /// Whether a snapshot may rest on this pack.
+    pub fn has(&self, pack: &PackEntry) -> bool {
+        is_usable(&self.catalog, &self.tombs, &pack.hash, pack.size)
+    }
+
+    /// Whether an object lies there with this size.
+    pub fn holds(&self, name: &Name, size: u64) -> bool {
+        let catalog = &self.catalog;
+        let there: Option<&Stored> = match name {
+            Name::Card => catalog.card.as_ref(),
+            Name::Index(hash) => catalog.index.get(hash),
+            Name::Keys(hash) => catalog.keys.get(hash),
+            Name::List(hash) => catalog.lists.get(hash),
+            Name::Root(hash) => catalog.roots.get(hash),
+            Name::Manifest(writer, n) => catalog.manifests.get(&(*writer, *n)),
+            Name::Seal(writer, n) => catalog.seals.get(&(*writer, *n)),
+            Name::Signers(n) => catalog.signers.get(n),
+            Name::SignersSig(n) => catalog.signer_sigs.get(n),
+            Name::Tomb(writer, n) => catalog.tombs.get(&(*writer, *n)),
+            Name::TombSig(writer, n) => catalog.tomb_sigs.get(&(*writer, *n)),
+            Name::Intent(nonce) => catalog.intents.get(nonce),
+            Name::Ack(replica, n) => catalog.acks.get(&(replica.clone(), *n)),
+            Name::Pack(hash, generation) => {
+                let copies = catalog.packs.get(hash).into_iter().flatten();
+                copies.into_iter().find(|copy| copy.generation == *generation).map(|copy| &copy.stored)
+            }
+        };
+        there.is_some_and(|stored| stored.size == size)
+    }
+}

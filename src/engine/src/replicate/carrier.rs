@@ -1,0 +1,340 @@
+//! Carries to one target what it lacks.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::Receiver;
+use fardel_format::ObjectHash;
+use fardel_format::names::{Name, PackName};
+use fardel_format::pack_list::PackEntry;
+use fardel_store::{Body, ErrorKind};
+
+use super::arrival::Arrival;
+use super::intent::Standing;
+use super::packs::{Done, Porter, Tally};
+use super::plan::{Plan, Step};
+use super::source::Source;
+use super::{Target, TargetReport};
+use crate::catalog::{Catalog, Stored, key_of};
+use crate::status::Known;
+use crate::{Error, Result};
+
+/// How often a snapshot is tried when collectors take away what it needs.
+const ATTEMPTS: u32 = 5;
+/// Objects up to this size are carried in memory, in bytes.
+const SMALL: u64 = 1 << 20;
+
+/// Brings one target up to date.
+pub fn run(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<TargetReport> {
+    let begun = Instant::now();
+    let arrival = Arrival::open(source, target, dry_run)?;
+    let plan = Plan::new(source, &arrival)?;
+    let (packs, others) = plan.amounts();
+    let tally = Arc::new(Tally {
+        monitor: target.monitor.clone(),
+        throttle: target.upload.clone(),
+        sent: AtomicU64::new(0),
+        resumed: AtomicU64::new(0),
+    });
+    let wanted = plan.steps.len() as u64 + plan.problems.len() as u64;
+    let complete = plan.complete.clone();
+    let mut carrier = Carrier {
+        source,
+        target,
+        arrival,
+        tally,
+        intent: None,
+        carried: HashSet::new(),
+        complete,
+        report: TargetReport {
+            name: target.name.clone(),
+            packs,
+            others,
+            problems: plan.problems.clone(),
+            ..TargetReport::default()
+        },
+    };
+    if !dry_run {
+        target.monitor.counters().set_total(packs.objects + others.objects, packs.bytes + others.bytes);
+        let carried = carrier.all(plan);
+        if let Some(intent) = carrier.intent.take() {
+            let removed = intent.remove(&carrier.arrival.store);
+            carried.and(removed)?;
+        } else {
+            carried?;
+        }
+    }
+    let mut report = carrier.report;
+    report.bytes_sent = carrier.tally.sent.load(Ordering::Relaxed);
+    report.bytes_resumed = carrier.tally.resumed.load(Ordering::Relaxed);
+    report.behind = carrier.complete.as_ref().map_or(wanted, |(_, newer)| *newer);
+    report.complete = carrier.complete.map(|(known, _)| known);
+    report.duration = begun.elapsed();
+    Ok(report)
+}
+
+struct Carrier<'a> {
+    source: &'a Source<'a>,
+    target: &'a Target,
+    arrival: Arrival,
+    tally: Arc<Tally>,
+    intent: Option<Standing>,
+    carried: HashSet<Name>,
+    /// The newest snapshot that is whole there, and how many are newer.
+    complete: Option<(Known, u64)>,
+    report: TargetReport,
+}
+
+impl Carrier<'_> {
+    fn all(&mut self, plan: Plan) -> Result<()> {
+        for common in &plan.common {
+            match self.objects([common]) {
+                Err(Error::Damaged(why)) => self.target.monitor.warning(&why),
+                other => other?,
+            }
+        }
+        if !plan.steps.is_empty() {
+            let manifests = plan.steps.iter().map(|step| step.sealed.name.hash).collect();
+            let packs = plan.rests_on(self.source, &self.arrival);
+            self.intent = Some(Standing::put(self.source, &self.arrival.store, manifests, packs)?);
+            self.steps(&plan.steps)?;
+        }
+        // A forget makes room there: not before something newer is whole.
+        if self.report.problems.is_empty() { self.objects(&plan.forgets) } else { Ok(()) }
+    }
+
+    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+        let jobs: Vec<_> = steps
+            .iter()
+            .enumerate()
+            .flat_map(|(i, step)| step.packs.iter().map(move |pack| (i, *pack)))
+            .collect();
+        let recommended = self.arrival.store.capabilities().parallelism;
+        let threads = self.target.parallelism.unwrap_or(recommended).clamp(1, jobs.len().max(1));
+        let porter = Porter::new(self.source, &self.arrival, self.tally.clone());
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let hear = porter.start(scope, threads, jobs, &stop);
+            let result = self.publish_as_they_come(steps, &porter, &hear);
+            stop.store(true, Ordering::Relaxed);
+            result
+        })
+    }
+
+    /// Publishes each snapshot as soon as its packs are there; those that are ready by then with it.
+    fn publish_as_they_come(
+        &mut self,
+        steps: &[Step],
+        porter: &Porter<'_>,
+        hear: &Receiver<Done>,
+    ) -> Result<()> {
+        let mut waiting: Vec<_> = steps.iter().map(|step| step.packs.len()).collect();
+        let mut next = 0;
+        let mut damaged = BTreeSet::new();
+        while next < steps.len() {
+            while waiting[next] > 0 {
+                self.target.stop_if_interrupted()?;
+                let done = hear.recv().map_err(|_| Error::Interrupted)?;
+                self.arrived(done, &mut waiting, &mut damaged)?;
+            }
+            while let Ok(done) = hear.try_recv() {
+                self.arrived(done, &mut waiting, &mut damaged)?;
+            }
+            let end = (next..steps.len()).find(|&i| waiting[i] > 0).unwrap_or(steps.len());
+            self.target.stop_if_interrupted()?;
+            self.publish(&steps[next..end], porter, &mut damaged)?;
+            next = end;
+        }
+        Ok(())
+    }
+
+    /// A pack that is damaged here costs its snapshots only; whatever else goes wrong would go wrong again.
+    fn arrived(
+        &mut self,
+        done: Done,
+        waiting: &mut [usize],
+        damaged: &mut BTreeSet<ObjectHash>,
+    ) -> Result<()> {
+        waiting[done.step] -= 1;
+        match done.result {
+            Err(Error::Damaged(why)) => {
+                self.target.monitor.warning(&why);
+                damaged.insert(done.pack.hash);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn publish(
+        &mut self,
+        steps: &[Step],
+        porter: &Porter<'_>,
+        damaged: &mut BTreeSet<ObjectHash>,
+    ) -> Result<()> {
+        let mut steps: Vec<_> = steps.iter().collect();
+        for _ in 0..ATTEMPTS {
+            let mut closures = Vec::new();
+            for step in std::mem::take(&mut steps) {
+                let all_but_the_seal =
+                    step.objects.iter().filter(|(name, _)| !matches!(name, Name::Seal(..)));
+                match self.objects(all_but_the_seal) {
+                    Ok(()) => {
+                        closures.push(self.source.repo.closure(self.source.catalog, &step.sealed.manifest)?);
+                        steps.push(step);
+                    }
+                    Err(Error::Damaged(why)) => self.problem(step, &why),
+                    Err(error) => return Err(error),
+                }
+            }
+            let lost = self.arrival.look_again(self.source, closures.iter().flatten())?;
+            let lost: BTreeSet<_> = lost.into_iter().collect();
+            if lost.is_empty() {
+                if self.seal(&steps)? {
+                    return Ok(());
+                }
+                continue;
+            }
+            for pack in &lost {
+                if damaged.contains(&pack.hash) {
+                    continue;
+                }
+                match porter.put(pack, true) {
+                    Err(Error::Damaged(why)) => {
+                        self.target.monitor.warning(&why);
+                        damaged.insert(pack.hash);
+                    }
+                    other => other?,
+                }
+            }
+            self.name_all(&closures)?;
+            self.give_up_damaged(&mut steps, &closures, damaged);
+        }
+        for step in steps {
+            self.problem(step, "what it needs is taken away there as fast as it comes");
+        }
+        Ok(())
+    }
+
+    /// Names in the intent every generation that is there now.
+    fn name_all(&mut self, closures: &[Vec<PackEntry>]) -> Result<()> {
+        let packs = Catalog::load_prefix(&self.arrival.store, "packs/")?.packs;
+        let hashes: BTreeSet<_> = closures.iter().flatten().map(|pack| pack.hash).collect();
+        let names = hashes.iter().flat_map(|hash| {
+            let copies = packs.get(hash).into_iter().flatten();
+            copies.map(|copy| PackName { hash: *hash, generation: copy.generation })
+        });
+        let names = names.collect();
+        if let Some(intent) = self.intent.take() {
+            self.intent = Some(intent.extend(self.source, &self.arrival.store, names)?);
+        }
+        Ok(())
+    }
+
+    /// Steps that need a pack which is damaged here cannot be done.
+    fn give_up_damaged(
+        &mut self,
+        steps: &mut Vec<&Step>,
+        closures: &[Vec<PackEntry>],
+        damaged: &BTreeSet<ObjectHash>,
+    ) {
+        let mut closures = closures.iter();
+        steps.retain(|step| {
+            let needs = closures.next().into_iter().flatten();
+            let bad = needs.filter(|pack| damaged.contains(&pack.hash) && !self.arrival.has(pack)).count();
+            if bad > 0 {
+                self.problem(step, &format!("{bad} of its packs are damaged here"));
+            }
+            bad == 0
+        });
+    }
+
+    /// Puts the seals; `false` when the intent was revoked meanwhile, and everything must be looked at again.
+    fn seal(&mut self, steps: &[&Step]) -> Result<bool> {
+        for step in steps {
+            let seal = step.objects.iter().filter(|(name, _)| matches!(name, Name::Seal(..)));
+            self.objects(seal)?;
+        }
+        self.arrival.look_for_revocations(self.source)?;
+        if let Some(intent) = self.intent.take_if(|intent| intent.is_revoked(&self.arrival.tombs)) {
+            self.intent = Some(intent.extend(self.source, &self.arrival.store, Vec::new())?);
+            return Ok(false);
+        }
+        for step in steps {
+            if self.arrival.tombs.revoked.contains(&step.sealed.name.hash.to_string()) {
+                self.problem(step, "it was revoked there");
+            } else if self.complete.as_ref().is_none_or(|(_, newer)| step.newer < *newer) {
+                self.complete = Some((Known::of(&step.sealed), step.newer));
+            }
+        }
+        Ok(true)
+    }
+
+    fn problem(&mut self, step: &Step, why: &str) {
+        let problem = format!("snapshot {}: {why}", step.sealed.id().short());
+        self.target.monitor.warning(&problem);
+        self.report.problems.push(problem);
+    }
+
+    /// Carries these, but for what was carried before.
+    fn objects<'o>(&mut self, objects: impl IntoIterator<Item = &'o (Name, Stored)>) -> Result<()> {
+        for (name, stored) in objects {
+            self.target.stop_if_interrupted()?;
+            if !self.carried.contains(name) {
+                self.object(name, stored)?;
+                self.carried.insert(name.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries an object that is no pack.
+    fn object(&self, name: &Name, stored: &Stored) -> Result<()> {
+        let store = &self.arrival.store;
+        let key = key_of(name, Catalog::fan_out(self.siblings(name)));
+        let done = || {
+            self.target.monitor.counters().done(1, 0);
+            Ok(())
+        };
+        if let (Some(hash), true) = (name.content_hash(), stored.size > SMALL) {
+            let carried = self.source.carry(stored, &hash, Porter::meter(&self.tally))?;
+            return match store.put_new(&key, Body::Kept(carried.kept.clone())) {
+                // The name says which bytes these are.
+                Err(error) if error.kind == ErrorKind::Exists => done(),
+                Err(error) if error.kind == ErrorKind::Stopped => Err(Error::Interrupted),
+                other => other.map_err(Error::from).and_then(|()| done()),
+            };
+        }
+        let bytes = self.source.repo.store().get(&stored.key)?;
+        if name.content_hash().is_some_and(|hash| ObjectHash::of(&bytes) != hash) {
+            return Err(Error::Damaged(format!(
+                "{} is damaged here: `fardel check` says what that costs",
+                stored.key
+            )));
+        }
+        Porter::meter(&self.tally)
+            .passing(bytes.len() as u64)
+            .map(std::thread::sleep)
+            .map_err(|_| Error::Interrupted)?;
+        store.put_same(&key, bytes.to_vec())?;
+        done()
+    }
+
+    /// How many objects lie beside this one.
+    fn siblings(&self, name: &Name) -> usize {
+        let catalog = &self.arrival.catalog;
+        match name {
+            Name::List(_) => catalog.lists.len(),
+            Name::Root(_) => catalog.roots.len(),
+            Name::Index(_) => catalog.index.len(),
+            Name::Manifest(writer, _) => catalog.manifests.keys().filter(|(w, _)| w == writer).count(),
+            Name::Seal(writer, _) => catalog.seals.keys().filter(|(w, _)| w == writer).count(),
+            Name::Tomb(writer, _) | Name::TombSig(writer, _) => {
+                catalog.tombs.keys().filter(|(w, _)| w == writer).count()
+            }
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What a target lacks, snapshot by snapshot, newest first.
+
+use std::collections::HashSet;
+
+use fardel_format::ObjectHash;
+use fardel_format::names::{Name, PackName};
+use fardel_format::pack_list::PackEntry;
+use fardel_format::tomb::{Takes, Tomb};
+
+use super::arrival::Arrival;
+use super::source::Source;
+use crate::Result;
+use crate::catalog::{Catalog, Stored};
+use crate::snapshots::Sealed;
+use crate::status::{Amount, Known};
+
+/// What is to be done for one target.
+#[derive(Default)]
+pub struct Plan {
+    /// Keys, records of signers, index segments: small, and of use to every snapshot.
+    pub common: Vec<(Name, Stored)>,
+    /// Snapshots, newest first.
+    pub steps: Vec<Step>,
+    /// Tombs that hold in every copy.
+    pub forgets: Vec<(Name, Stored)>,
+    /// The newest snapshot that the target holds whole already, and how many of the wanted ones are newer.
+    pub complete: Option<(Known, u64)>,
+    /// Why some snapshots are not carried.
+    pub problems: Vec<String>,
+}
+
+/// One snapshot that is not whole in the target.
+pub struct Step {
+    pub sealed: Sealed,
+    /// Packs that it needs and no newer one brings.
+    pub packs: Vec<PackEntry>,
+    /// Its lists and root, its manifest, its seal, in this order.
+    pub objects: Vec<(Name, Stored)>,
+    /// How many of the wanted snapshots are newer.
+    pub newer: u64,
+}
+
+impl Plan {
+    pub fn new(source: &Source<'_>, arrival: &Arrival) -> Result<Self> {
+        let mut plan = Self::default();
+        let mut planned = HashSet::new();
+        let mut newer = 0;
+        for sealed in source.snapshots.sealed.iter().rev() {
+            let hash = sealed.name.hash;
+            if arrival.tombs.forgets(&sealed.id(), &sealed.writer) {
+                continue;
+            }
+            if arrival.tombs.revoked.contains(&hash.to_string()) {
+                plan.problems.push(format!("snapshot {} was revoked there", sealed.id().short()));
+                continue;
+            }
+            match step(source, arrival, sealed, &planned, newer) {
+                Ok(None) => {
+                    plan.complete.get_or_insert((Known::of(sealed), newer));
+                }
+                Ok(Some(step)) => {
+                    planned.extend(step.packs.iter().map(|pack| pack.hash));
+                    plan.steps.push(step);
+                }
+                Err(why) => {
+                    plan.problems.push(format!("snapshot {} is not whole here: {why}", sealed.id().short()));
+                }
+            }
+            newer += 1;
+        }
+        plan.common(source, arrival);
+        plan.forgets(source, arrival)?;
+        Ok(plan)
+    }
+
+    fn common(&mut self, source: &Source<'_>, arrival: &Arrival) {
+        let wanted = |name: &Name| matches!(name, Name::Keys(_) | Name::Signers(_) | Name::SignersSig(_));
+        // Hints are worth something only with the packs that they are about.
+        let hint = |name: &Name| matches!(name, Name::Index(_)) && !self.steps.is_empty();
+        let lacking = source
+            .catalog
+            .objects()
+            .filter(|(name, stored)| (wanted(name) || hint(name)) && !arrival.holds(name, stored.size))
+            .map(|(name, stored)| (name, stored.clone()));
+        let mut common: Vec<_> = lacking.collect();
+        // A record of signers before its signature, keys before both.
+        common.sort_by_key(|(name, _)| match name {
+            Name::Keys(_) => 0,
+            Name::Signers(_) => 1,
+            Name::SignersSig(_) => 2,
+            _ => 3,
+        });
+        self.common = common;
+    }
+
+    fn forgets(&mut self, source: &Source<'_>, arrival: &Arrival) -> Result<()> {
+        let catalog = source.catalog;
+        for ((writer, name), stored) in &catalog.tombs {
+            let Some(signature) = catalog.tomb_sigs.get(&(*writer, *name)) else { continue };
+            let (tomb_name, sig_name) = (Name::Tomb(*writer, *name), Name::TombSig(*writer, *name));
+            if arrival.holds(&tomb_name, stored.size) && arrival.holds(&sig_name, signature.size) {
+                continue;
+            }
+            let Some(signer) = source.snapshots.registry.honours_tomb(writer, name.seq) else { continue };
+            let tomb = source.repo.signed(stored, signature, |bytes, signature| {
+                Tomb::from_bytes(bytes, signature, source.repo.id(), name, &signer.public_key)
+            })?;
+            if let Ok(Tomb { takes: Takes::Forget { everywhere: true, .. }, .. }) = tomb {
+                self.forgets.push((tomb_name, stored.clone()));
+                self.forgets.push((sig_name, signature.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Packs to put, and everything else.
+    pub fn amounts(&self) -> (Amount, Amount) {
+        let (mut packs, mut others) = (Amount::default(), Amount::default());
+        self.steps.iter().flat_map(|step| &step.packs).for_each(|pack| packs.add(pack.size));
+        let objects = self.steps.iter().flat_map(|step| &step.objects);
+        let mut seen = HashSet::new();
+        for (name, stored) in self.common.iter().chain(objects).chain(&self.forgets) {
+            if seen.insert(name) {
+                others.add(stored.size);
+            }
+        }
+        (packs, others)
+    }
+
+    /// Every pack that the snapshots will rest on, in the generations that are there or will be.
+    pub fn rests_on(&self, source: &Source<'_>, arrival: &Arrival) -> Vec<PackName> {
+        let mut names = HashSet::new();
+        for step in &self.steps {
+            // It was read a moment ago.
+            for pack in source.repo.closure(source.catalog, &step.sealed.manifest).unwrap_or_default() {
+                let copies = arrival.catalog.packs.get(&pack.hash).into_iter().flatten();
+                names.extend(copies.map(|copy| PackName { hash: pack.hash, generation: copy.generation }));
+                names.insert(PackName { hash: pack.hash, generation: None });
+            }
+        }
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// What one snapshot needs there, none when it is whole, or why it cannot be had here.
+fn step(
+    source: &Source<'_>,
+    arrival: &Arrival,
+    sealed: &Sealed,
+    planned: &HashSet<ObjectHash>,
+    newer: u64,
+) -> Result<Option<Step>, String> {
+    let catalog = source.catalog;
+    let closure = source.repo.closure(catalog, &sealed.manifest).map_err(|error| error.to_string())?;
+    let (coming, packs): (Vec<_>, Vec<_>) =
+        closure.into_iter().filter(|pack| !arrival.has(pack)).partition(|pack| planned.contains(&pack.hash));
+    let gone: Vec<_> =
+        packs.iter().filter(|pack| catalog.whole_pack(&pack.hash, pack.size).is_none()).collect();
+    if !gone.is_empty() {
+        let bytes: u64 = gone.iter().map(|pack| pack.size).sum();
+        return Err(format!("{} packs of {bytes} bytes are missing", gone.len()));
+    }
+    let mut objects = Vec::new();
+    let mut need = |name: Name, stored: Option<&Stored>| -> Result<(), String> {
+        let stored = stored
+            .ok_or_else(|| format!("{} is missing", crate::catalog::key_of(&name, Catalog::fan_out(0))))?;
+        if !arrival.holds(&name, stored.size) {
+            objects.push((name, stored.clone()));
+        }
+        Ok(())
+    };
+    for list in &sealed.manifest.lists {
+        need(Name::List(list.hash), catalog.lists.get(&list.hash))?;
+    }
+    let root = sealed.manifest.root.hash;
+    need(Name::Root(root), catalog.roots.get(&root))?;
+    let name = (sealed.writer, sealed.name);
+    need(Name::Manifest(name.0, name.1), catalog.manifests.get(&name))?;
+    need(Name::Seal(name.0, name.1), catalog.seals.get(&name))?;
+    let whole = coming.is_empty() && packs.is_empty() && objects.is_empty();
+    Ok((!whole).then(|| Step { sealed: sealed.clone(), packs, objects, newer }))
+}

@@ -1,0 +1,409 @@
+use fardel_format::keys::HostKey;
+use fardel_format::names::{FanOut, Name, Numbered, PackName};
+use fardel_format::tomb::{self, Takes, Tomb};
+use fardel_format::{ObjectHash, RepositoryId, SnapshotId};
+use fardel_store::{
+    Aftermath, Body, ByteRange, Capabilities, ErrorKind, Fault, FaultKind, FaultyStore, Key, Listed,
+    MemoryStore,
+};
+use futures::stream::BoxStream;
+
+use super::*;
+use crate::check::{self, CheckOptions, Level};
+use crate::monitor::Silent;
+use crate::status::{Status, status};
+use crate::testing::{Fixture, fixture, noise};
+
+/// Three snapshots with new data each, oldest first.
+fn three(fixture: &Fixture) -> [SnapshotId; 3] {
+    [1, 2, 3].map(|number| {
+        fixture.write(&format!("f{number}"), noise(number, 100_000));
+        fixture.backup(&[&fixture.source()])
+    })
+}
+
+fn target(name: &str, store: Arc<dyn Store>) -> Target {
+    Target {
+        name: name.into(),
+        store,
+        parallelism: Some(2),
+        upload: Arc::default(),
+        monitor: Arc::new(Silent::default()),
+    }
+}
+
+fn options(fixture: &Fixture) -> ReplicateOptions {
+    ReplicateOptions { dry_run: false, spool: fixture.temp().join("spool"), download: Arc::default() }
+}
+
+fn sync_all(fixture: &Fixture, targets: &[Target]) -> Vec<Result<TargetReport>> {
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    replicate(&repo, &catalog, targets, &options(fixture)).unwrap()
+}
+
+fn sync(fixture: &Fixture, store: Arc<dyn Store>) -> Result<TargetReport> {
+    sync_all(fixture, &[target("copy", store)]).pop().unwrap()
+}
+
+fn look(fixture: &Fixture, store: &MemoryStore) -> Status {
+    let (repo, catalog) = fixture.open_in(Arc::new(store.clone()), None).unwrap();
+    status(&repo, &catalog).unwrap()
+}
+
+/// Everything that is sealed there is whole, and every byte is the right one.
+fn assert_sound(fixture: &Fixture, store: &MemoryStore) {
+    let (repo, catalog) = fixture.open_in(Arc::new(store.clone()), Some(fixture.recovery())).unwrap();
+    let options = CheckOptions { level: Level::Data, ..CheckOptions::default() };
+    let report = check::check(&repo, &catalog, &options, &Silent::default()).unwrap();
+    assert!(report.is_whole(), "{report:#?}");
+}
+
+fn same_objects(a: &MemoryStore, b: &MemoryStore) {
+    let names = a.names();
+    assert_eq!(names, b.names());
+    assert!(names.iter().all(|name| a.get_raw(name) == b.get_raw(name)));
+}
+
+fn put_tomb(fixture: &Fixture, store: &MemoryStore, seq: u32, takes: Takes) {
+    entomb(store, &fixture.id, &fixture.host, seq, takes);
+}
+
+fn entomb(store: &MemoryStore, id: &RepositoryId, host: &HostKey, seq: u32, takes: Takes) {
+    let key = &host.signing;
+    let tomb = Tomb {
+        fardel: 1,
+        repository: *id,
+        writer: key.public().clone(),
+        seq,
+        created: crate::time::now(),
+        takes,
+    };
+    let bytes = tomb.to_bytes();
+    let (writer, name) = (key.public().writer(), Numbered { seq, hash: ObjectHash::of(&bytes) });
+    let signature = tomb::sign(&bytes, id, &name, key).unwrap();
+    store.insert_raw(&Name::Tomb(writer, name).key(FanOut::FLAT), bytes);
+    store.insert_raw(&Name::TombSig(writer, name).key(FanOut::FLAT), signature);
+}
+
+fn packs(store: &MemoryStore) -> Vec<(ObjectHash, Option<fardel_format::ids::Generation>)> {
+    let names = store.names();
+    let packs = names.iter().filter_map(|name| match Name::parse(name) {
+        Some(Name::Pack(hash, generation)) => Some((hash, generation)),
+        _ => None,
+    });
+    packs.collect()
+}
+
+#[test]
+fn a_copy_is_the_same_objects_and_a_second_run_puts_nothing() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    let copy = MemoryStore::new();
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!(report.complete.as_ref().unwrap().id, ids[2]);
+    assert_eq!((report.behind, report.problems.len()), (0, 0));
+    assert_eq!(report.packs.objects, packs(&copy).len() as u64);
+    assert_eq!(report.bytes_sent, report.packs.bytes + report.others.bytes, "{report:?}");
+    same_objects(&fixture.store, &copy);
+    assert_sound(&fixture, &copy);
+
+    let counting = Arc::new(FaultyStore::new(copy.clone()));
+    let report = sync(&fixture, counting.clone()).unwrap();
+    assert_eq!(report.complete.unwrap().id, ids[2]);
+    assert_eq!((report.packs.objects, report.others.objects, report.bytes_sent), (0, 0, 0));
+    assert_eq!(counting.mutations(), 0);
+}
+
+#[test]
+fn a_dry_run_tells_and_changes_nothing() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = MemoryStore::new();
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let options = ReplicateOptions { dry_run: true, ..options(&fixture) };
+    let targets = [target("copy", Arc::new(copy.clone()))];
+    let told = replicate(&repo, &catalog, &targets, &options).unwrap().pop().unwrap().unwrap();
+    assert!(copy.names().is_empty());
+    assert_eq!((told.behind, told.complete), (3, None));
+    let done = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!((told.packs, told.others), (done.packs, done.others));
+}
+
+#[test]
+fn wherever_it_stops_what_is_sealed_is_whole_and_the_next_run_ends_it() {
+    let fixture = fixture();
+    three(&fixture);
+    let count = {
+        let store = Arc::new(FaultyStore::new(MemoryStore::new()));
+        sync(&fixture, store.clone()).unwrap();
+        store.mutations()
+    };
+    let (mut states, mut halfway) = (0, 0);
+    for how in [FaultKind::Before, FaultKind::AnswerLost] {
+        for at in 0..count {
+            let copy = MemoryStore::new();
+            let store = FaultyStore::new(copy.clone()).with_fault(Fault { at, how, then: Aftermath::Crash });
+            assert!(sync(&fixture, Arc::new(store)).is_err(), "{how:?} at {at}");
+            if copy.get_raw("fardel.json").is_some() {
+                let found = look(&fixture, &copy);
+                assert_eq!((found.behind, found.missing.objects), (0, 0), "{how:?} at {at}");
+                halfway += u32::from(found.snapshots > 0 && found.snapshots < 3);
+                if found.snapshots > 0 {
+                    assert_sound(&fixture, &copy);
+                }
+            }
+            let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{how:?} at {at}");
+            copy.names()
+                .iter()
+                .filter(|name| name.starts_with("intents/"))
+                .for_each(|name| drop(copy.remove_raw(name)));
+            same_objects(&fixture.store, &copy);
+            states += 1;
+        }
+    }
+    println!("{states} interrupted replications, {halfway} of them with some snapshots there and some not");
+    assert!(halfway > 0, "the newest snapshot comes before the others");
+}
+
+#[test]
+fn the_newest_snapshot_comes_first() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    let copy = MemoryStore::new();
+    // One after the other: then nothing of an older snapshot is there before the newest one is sealed.
+    let recording = Arc::new(Recording::new(copy.clone()));
+    let slow = Target { parallelism: Some(1), ..target("copy", recording.clone()) };
+    sync_all(&fixture, &[slow]).pop().unwrap().unwrap();
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let newest = crate::snapshots::Snapshots::load(&repo, &catalog).unwrap().sealed.pop().unwrap();
+    assert_eq!(newest.id(), ids[2]);
+    let closure = repo.closure(&catalog, &newest.manifest).unwrap();
+    let puts = recording.puts();
+    let first_seal = puts.iter().position(|key| key.starts_with("seals/")).unwrap();
+    assert!(puts[first_seal].contains(&newest.name.hash.to_string()), "{}", puts[first_seal]);
+    let before = puts[..first_seal].iter().filter(|key| key.starts_with("packs/")).count();
+    assert_eq!(before, closure.len(), "one thread puts no pack of an older snapshot before");
+}
+
+#[test]
+fn a_condemned_or_short_pack_is_put_in_a_new_generation() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = MemoryStore::new();
+    sync(&fixture, Arc::new(copy.clone())).unwrap();
+    let (condemned, short) = (packs(&copy)[0].0, packs(&copy)[1].0);
+    put_tomb(
+        &fixture,
+        &copy,
+        1,
+        Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }] },
+    );
+    let short_name = Name::Pack(short, None).key(FanOut::FLAT);
+    copy.insert_raw(&short_name, copy.get_raw(&short_name).unwrap().slice(..100));
+
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!((report.packs.objects, report.behind, report.problems.len()), (2, 0, 0));
+    for hash in [condemned, short] {
+        let generations: Vec<_> =
+            packs(&copy).into_iter().filter(|(h, _)| *h == hash).map(|(_, g)| g).collect();
+        assert_eq!(generations.len(), 2, "the old one stays, the new one has another name");
+        assert!(generations.contains(&None));
+    }
+    assert_eq!(look(&fixture, &copy).missing.objects, 0);
+    assert_eq!(sync(&fixture, Arc::new(copy.clone())).unwrap().packs.objects, 0);
+}
+
+#[test]
+fn what_a_collector_takes_away_meanwhile_is_put_again() {
+    let fixture = fixture();
+    three(&fixture);
+    let (condemned, _) = packs(&fixture.store)[0];
+    let condemn = Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }] };
+    for number in 0..2 {
+        let copy = MemoryStore::new();
+        let store = Recording::new(copy.clone());
+        // Just before the first manifest, or just before the first seal.
+        let prefix = ["manifests/", "seals/"][number];
+        let (shared, takes) = (copy.clone(), condemn.clone());
+        let (id, host) = (fixture.id, fixture.host.clone());
+        let done = std::sync::Once::new();
+        store.before(move |key| {
+            if key.starts_with(prefix) {
+                done.call_once(|| entomb(&shared, &id, &host, 1, takes.clone()));
+            }
+        });
+        let report = sync(&fixture, Arc::new(store)).unwrap();
+        assert_eq!((report.behind, report.problems.len()), (0, 0));
+        let generations = packs(&copy).into_iter().filter(|(hash, _)| *hash == condemned).count();
+        // A collector that condemns after the manifest is there lists it, and keeps the pack.
+        assert_eq!(generations, if number == 0 { 2 } else { 1 }, "condemned before {prefix}");
+        assert!(copy.names().iter().all(|name| !name.starts_with("intents/")));
+    }
+}
+
+#[test]
+fn a_revoked_intent_is_replaced_by_a_new_one() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = MemoryStore::new();
+    let store = Recording::new(copy.clone());
+    let (shared, done) = (copy.clone(), std::sync::Once::new());
+    let (id, host) = (fixture.id, fixture.host.clone());
+    store.before(move |key| {
+        if key.starts_with("seals/") {
+            done.call_once(|| {
+                let intent = shared.names().into_iter().find(|name| name.starts_with("intents/")).unwrap();
+                let Some(Name::Intent(nonce)) = Name::parse(&intent) else { panic!("{intent}") };
+                entomb(&shared, &id, &host, 1, Takes::Revoke { names: vec![nonce.to_string()] });
+            });
+        }
+    });
+    let store = Arc::new(store);
+    let report = sync(&fixture, store.clone()).unwrap();
+    assert_eq!((report.behind, report.problems.len()), (0, 0));
+    let intents = store.puts().iter().filter(|key| key.starts_with("intents/")).count();
+    assert_eq!(intents, 2);
+    assert!(copy.names().iter().all(|name| !name.starts_with("intents/")));
+}
+
+#[test]
+fn another_repository_is_refused_and_left_alone() {
+    let (fixture, other) = (fixture(), fixture_with_data());
+    three(&fixture);
+    let before = other.store.names();
+    let error = sync(&fixture, Arc::new(other.store.clone())).unwrap_err();
+    assert!(matches!(error, Error::OtherRepository { .. }), "{error}");
+    assert_eq!(other.store.names(), before);
+}
+
+fn fixture_with_data() -> Fixture {
+    let other = fixture();
+    three(&other);
+    other
+}
+
+#[test]
+fn a_damaged_pack_costs_its_own_snapshots_only_and_is_not_passed_on() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    // The pack that only the newest snapshot needs.
+    let (repo, catalog) = fixture.open();
+    let sealed = crate::snapshots::Snapshots::load(&repo, &catalog).unwrap().sealed;
+    let closures: Vec<_> = sealed.iter().map(|s| repo.closure(&catalog, &s.manifest).unwrap()).collect();
+    let pack = closures[2].iter().find(|pack| !closures[1].contains(pack)).unwrap().hash;
+    let name = Name::Pack(pack, None).key(FanOut::FLAT);
+    let mut bytes = fixture.store.get_raw(&name).unwrap().to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fixture.store.insert_raw(&name, bytes);
+
+    let copy = MemoryStore::new();
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!(report.complete.unwrap().id, ids[1]);
+    assert_eq!(report.behind, 1);
+    assert!(report.problems[0].contains(&ids[2].short()), "{:?}", report.problems);
+    assert!(copy.get_raw(&name).is_none());
+    assert_sound(&fixture, &copy);
+    assert_eq!(look(&fixture, &copy).snapshots, 2);
+
+    // Missing here, and there already: nothing is lacking.
+    fixture.store.remove_raw(&name);
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert!(report.problems[0].contains("missing"), "{:?}", report.problems);
+}
+
+#[test]
+fn a_dead_target_costs_the_others_nothing() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    let copy = MemoryStore::new();
+    let fault = Fault { at: 3, how: FaultKind::Before, then: Aftermath::Forever(ErrorKind::NoSpace) };
+    let full = FaultyStore::new(MemoryStore::new()).with_fault(fault);
+    let reports =
+        sync_all(&fixture, &[target("full", Arc::new(full)), target("copy", Arc::new(copy.clone()))]);
+    assert!(
+        matches!(&reports[0], Err(Error::Store(error)) if error.kind == ErrorKind::NoSpace),
+        "{:?}",
+        reports[0]
+    );
+    assert_eq!(reports[1].as_ref().unwrap().complete.as_ref().unwrap().id, ids[2]);
+    same_objects(&fixture.store, &copy);
+}
+
+#[test]
+fn only_a_forget_for_every_copy_travels() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    let copy = MemoryStore::new();
+    sync(&fixture, Arc::new(copy.clone())).unwrap();
+    put_tomb(&fixture, &fixture.store, 1, Takes::Forget { snapshots: vec![ids[0]], everywhere: true });
+    put_tomb(&fixture, &fixture.store, 2, Takes::Forget { snapshots: vec![ids[1]], everywhere: false });
+    let condemned = PackName { hash: packs(&fixture.store)[0].0, generation: None };
+    put_tomb(&fixture, &fixture.store, 3, Takes::Condemn { packs: vec![condemned] });
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!((report.others.objects, report.packs.objects), (2, 0), "a tomb and its signature");
+    assert_eq!(look(&fixture, &copy).snapshots, 2);
+
+    // What the copy has forgotten for itself does not come back.
+    let small = MemoryStore::new();
+    put_tomb(&fixture, &small, 7, Takes::Forget { snapshots: vec![ids[2]], everywhere: false });
+    small.insert_raw("fardel.json", fixture.store.get_raw("fardel.json").unwrap());
+    let report = sync(&fixture, Arc::new(small.clone())).unwrap();
+    assert_eq!((report.behind, report.packs.objects, report.complete), (0, 0, None));
+}
+
+/// Is told which key is about to be put.
+type Hook = Box<dyn Fn(&str) + Send>;
+
+/// Remembers what was put, and can do something just before.
+struct Recording {
+    inner: MemoryStore,
+    puts: std::sync::Mutex<Vec<String>>,
+    before: std::sync::Mutex<Hook>,
+}
+
+impl Recording {
+    fn new(inner: MemoryStore) -> Self {
+        Self { inner, puts: Default::default(), before: std::sync::Mutex::new(Box::new(|_| {})) }
+    }
+
+    fn before(&self, does: impl Fn(&str) + Send + 'static) {
+        *self.before.lock().unwrap() = Box::new(does);
+    }
+
+    fn puts(&self) -> Vec<String> {
+        self.puts.lock().unwrap().clone()
+    }
+}
+
+impl std::fmt::Debug for Recording {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Recording {
+    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
+        self.before.lock().unwrap()(key.as_str());
+        self.puts.lock().unwrap().push(key.to_string());
+        self.inner.put_new(key, body).await
+    }
+
+    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
+        self.inner.get_range(key, range).await
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
+        self.inner.list(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
+        self.inner.delete(key).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}

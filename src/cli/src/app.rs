@@ -66,6 +66,7 @@ fn dispatch(args: LowArgs, out: &Arc<Output>) -> Result<Exit> {
         Command::Restore(args) => commands::restore::run(&app()?, args),
         Command::Dump(args) => commands::dump::run(&app()?, &args),
         Command::Check(args) => commands::check::run(&app()?, &args),
+        Command::Sync(args) => commands::sync::run(&app()?, &args),
         Command::Status(args) => commands::status::run(&app()?, &args),
         Command::Key(args) => commands::key::run(&app()?, args),
         Command::Completions(args) => commands::completions::run(&args),

@@ -13,7 +13,7 @@ mod upkeep;
 pub use contents::{DiffArgs, DumpArgs, FindArgs, LsArgs, RestoreArgs};
 pub use upkeep::{
     CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, Role, Sample,
-    StatusArgs,
+    StatusArgs, SyncArgs,
 };
 
 const ABOUT: &str =
@@ -90,6 +90,8 @@ pub enum Command {
     Dump(DumpArgs),
     /// Look for damage, and say what it costs
     Check(CheckArgs),
+    /// Carry snapshots to the replicas; needs no key
+    Sync(SyncArgs),
     /// Say what each copy holds; needs no key
     Status(StatusArgs),
     /// List, add and remove keys

@@ -13,6 +13,8 @@ pub struct Progress {
     pub files_done: u64,
     /// Files (or objects) in all.
     pub files_total: u64,
+    /// How many bytes will be done when something of use is complete, such as the next snapshot; 0 when there is nothing such.
+    pub milestone: u64,
 }
 
 /// The counters that a monitor reads whenever it likes; the only copy of these counts.
@@ -22,6 +24,7 @@ pub struct Counters {
     bytes_total: AtomicU64,
     files_done: AtomicU64,
     files_total: AtomicU64,
+    milestone: AtomicU64,
 }
 
 impl Counters {
@@ -33,6 +36,7 @@ impl Counters {
             bytes_total: self.bytes_total.load(Relaxed),
             files_done: self.files_done.load(Relaxed),
             files_total: self.files_total.load(Relaxed),
+            milestone: self.milestone.load(Relaxed),
         }
     }
 
@@ -46,6 +50,11 @@ impl Counters {
     pub fn ahead(&self, files: u64, bytes: u64) {
         self.files_total.fetch_add(files, Relaxed);
         self.bytes_total.fetch_add(bytes, Relaxed);
+    }
+
+    /// Something of use is complete when so many bytes are done.
+    pub fn set_milestone(&self, bytes: u64) {
+        self.milestone.store(bytes, Relaxed);
     }
 
     /// The totals are these.

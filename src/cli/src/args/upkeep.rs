@@ -37,6 +37,26 @@ pub struct CheckArgs {
     pub impact: Option<String>,
 }
 
+/// `sync`.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Only to this copy [default: every configured replica]
+    #[arg(long, value_name = "NAME|URL")]
+    pub to: Vec<String>,
+    /// Send at most so many bytes a second to each copy: 500K, 2MiB
+    #[arg(long, value_name = "RATE")]
+    pub limit_upload: Option<Size>,
+    /// Read at most so many bytes a second from the repository
+    #[arg(long, value_name = "RATE")]
+    pub limit_download: Option<Size>,
+    /// Send so many packs at once to each copy [default: what suits its store]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub parallel: Option<u16>,
+    /// Say what would be sent, and send nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+}
+
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {

@@ -13,3 +13,4 @@ pub mod man;
 pub mod restore;
 pub mod snapshots;
 pub mod status;
+pub mod sync;

@@ -133,7 +133,13 @@ impl Carrier<'_> {
         let mut waiting: Vec<_> = steps.iter().map(|step| step.packs.len()).collect();
         let mut next = 0;
         let mut damaged = BTreeSet::new();
+        let counters = self.target.monitor.counters();
+        let mut ahead = counters.get().bytes_done;
+        let mut counted = 0;
         while next < steps.len() {
+            ahead += steps[counted..=next].iter().map(Step::bytes).sum::<u64>();
+            counted = next + 1;
+            counters.set_milestone(ahead);
             while waiting[next] > 0 {
                 self.target.stop_if_interrupted()?;
                 let done = hear.recv().map_err(|_| Error::Interrupted)?;
@@ -147,6 +153,7 @@ impl Carrier<'_> {
             self.publish(&steps[next..end], porter, &mut damaged)?;
             next = end;
         }
+        counters.set_milestone(0);
         Ok(())
     }
 

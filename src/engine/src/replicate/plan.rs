@@ -40,6 +40,14 @@ pub struct Step {
     pub newer: u64,
 }
 
+impl Step {
+    /// Bytes that it brings.
+    pub fn bytes(&self) -> u64 {
+        let packs = self.packs.iter().map(|pack| pack.size);
+        packs.chain(self.objects.iter().map(|(_, stored)| stored.size)).sum()
+    }
+}
+
 impl Plan {
     pub fn new(source: &Source<'_>, arrival: &Arrival) -> Result<Self> {
         let mut plan = Self::default();

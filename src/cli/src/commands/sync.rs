@@ -1,0 +1,197 @@
+//! `fardel sync`: carries snapshots to the replicas, without any key.
+
+use std::sync::Arc;
+
+use fardel_engine::Error as EngineError;
+use fardel_engine::replicate::{ReplicateOptions, Target, TargetReport, replicate};
+use fardel_store::Throttle;
+use serde::Serialize;
+
+use crate::app::App;
+use crate::args::SyncArgs;
+use crate::config::Process;
+use crate::error::{Failure, Result};
+use crate::exit::Exit;
+use crate::human::{self, bytes, count};
+use crate::location::Location;
+use crate::open::{self, Access};
+use crate::progress::Progress;
+
+#[derive(Serialize)]
+struct TargetLine<'a> {
+    target: &'a str,
+    location: String,
+    dry_run: bool,
+    packs_copied: u64,
+    objects_copied: u64,
+    bytes_to_copy: u64,
+    bytes_sent: u64,
+    bytes_resumed: u64,
+    complete_snapshot: Option<String>,
+    complete_time: Option<&'a str>,
+    behind: u64,
+    problems: &'a [String],
+    duration_seconds: f64,
+}
+
+#[derive(Serialize)]
+struct TargetFailed<'a> {
+    target: &'a str,
+    location: String,
+    code: u8,
+    message: &'a str,
+    hint: &'a str,
+}
+
+#[derive(Serialize)]
+struct Summary {
+    targets: usize,
+    complete: usize,
+    bytes_sent: u64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the repository itself cannot be read, or no target was named; a target that failed is in the exit code.
+pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
+    let wanted = targets(app, args)?;
+    let opened = open::open(&app.config, Access::Keyless)?;
+    let mut failed = Vec::new();
+    let mut reached = Vec::new();
+    for (name, location) in wanted {
+        if location == opened.location {
+            return Err(Failure::usage(
+                format!("{name}: this is the repository itself"),
+                "name another place with --to",
+            ));
+        }
+        match open::store(&location) {
+            Ok(store) => reached.push((name, location, store)),
+            Err(failure) => failed.push((name, location, failure)),
+        }
+    }
+    let limit = |rate: Option<crate::size::Size>| Arc::new(Throttle::new(rate.map(|rate| rate.0)));
+    let names: Vec<_> = reached.iter().map(|(name, ..)| name.clone()).collect();
+    let progress = Progress::begin_all(&app.out, &names, "objects");
+    let targets: Vec<_> = reached
+        .iter()
+        .zip(&progress)
+        .map(|((name, _, store), progress)| Target {
+            name: name.clone(),
+            store: store.clone(),
+            parallelism: args.parallel.map(usize::from),
+            upload: limit(args.limit_upload),
+            monitor: progress.clone(),
+        })
+        .collect();
+    let options = ReplicateOptions {
+        dry_run: args.dry_run,
+        spool: app.config.cache.join("spool"),
+        download: limit(args.limit_download),
+    };
+    let reports = replicate(&opened.repo, &opened.catalog, &targets, &options);
+    drop(targets);
+    drop(progress);
+
+    let mut summary = Summary { targets: reached.len() + failed.len(), complete: 0, bytes_sent: 0 };
+    for ((name, location, _), report) in reached.into_iter().zip(reports?) {
+        match report {
+            Ok(report) => {
+                summary.complete += usize::from(report.behind == 0 && report.problems.is_empty());
+                summary.bytes_sent += report.bytes_sent;
+                tell(app, &location, &report, args.dry_run)?;
+            }
+            Err(EngineError::Interrupted) => return Err(EngineError::Interrupted.into()),
+            Err(error) => failed.push((name, location, error.into())),
+        }
+    }
+    for (name, location, failure) in &failed {
+        tell_failure(app, name, location, failure)?;
+    }
+    app.out.summary(&summary)?;
+    Ok(match () {
+        () if summary.complete == summary.targets || args.dry_run && failed.is_empty() => Exit::Done,
+        () => Exit::Incomplete,
+    })
+}
+
+/// Names and places.
+fn targets(app: &App, args: &SyncArgs) -> Result<Vec<(String, Location)>> {
+    let config = &app.config;
+    if !args.to.is_empty() {
+        return args.to.iter().map(|to| Ok((to.clone(), config.copy(to, &Process)?))).collect();
+    }
+    if config.replicas.is_empty() {
+        return Err(Failure::usage(
+            "there is no replica to carry anything to",
+            "name one with --to URL, or write `replicas:` into fardel.yaml",
+        ));
+    }
+    config.replicas.iter().map(|replica| Ok((replica.name.clone(), replica.location()?))).collect()
+}
+
+fn tell(app: &App, location: &Location, report: &TargetReport, dry_run: bool) -> Result<()> {
+    let out = &app.out;
+    out.json(
+        "target",
+        &TargetLine {
+            target: &report.name,
+            location: location.to_string(),
+            dry_run,
+            packs_copied: report.packs.objects,
+            objects_copied: report.packs.objects + report.others.objects,
+            bytes_to_copy: report.packs.bytes + report.others.bytes,
+            bytes_sent: report.bytes_sent,
+            bytes_resumed: report.bytes_resumed,
+            complete_snapshot: report.complete.as_ref().map(|known| known.id.to_string()),
+            complete_time: report.complete.as_ref().map(|known| &*known.time),
+            behind: report.behind,
+            problems: &report.problems,
+            duration_seconds: report.duration.as_secs_f64(),
+        },
+    )?;
+    let name = out.bold(&human::shown(report.name.as_bytes()));
+    let packs = count(report.packs.objects, "pack", "packs");
+    let others = count(report.others.objects, "other object", "other objects");
+    let amount = bytes(report.packs.bytes + report.others.bytes);
+    if dry_run {
+        let requests = report.packs.objects + report.others.objects;
+        return match requests {
+            0 => out.say(format!("{name}: nothing to send")),
+            _ => out.say(format!("{name}: would send {packs} and {others}, {amount}")),
+        };
+    }
+    let complete = match &report.complete {
+        Some(known) => format!("complete up to {} of {}", known.id.short(), human::time(&known.time)),
+        None if report.behind == 0 => "there is no snapshot yet".into(),
+        None => "no snapshot is complete".into(),
+    };
+    let behind = match report.behind {
+        0 => String::new(),
+        behind => format!(", {} behind", count(behind, "snapshot", "snapshots")),
+    };
+    out.say(format!("{name}: {complete}{behind}"))?;
+    let sent = bytes(report.bytes_sent);
+    let resumed = match report.bytes_resumed {
+        0 => String::new(),
+        resumed => format!(", {} of an earlier run used", bytes(resumed)),
+    };
+    let time = human::duration(report.duration);
+    match report.bytes_sent {
+        0 => out.say(format!("  nothing was to be sent ({time})")),
+        _ => out.say(format!("  sent    {sent} in {packs} and {others}{resumed} ({time})")),
+    }
+}
+
+fn tell_failure(app: &App, name: &str, location: &Location, failure: &Failure) -> Result<()> {
+    let (code, message, hint) = (failure.exit.code(), &*failure.message, &*failure.hint);
+    app.out.json(
+        "target-failed",
+        &TargetFailed { target: name, location: location.to_string(), code, message, hint },
+    )?;
+    if !app.out.is_json() {
+        app.out.warning(&format!("{}: {message}\n  {hint}", human::shown(name.as_bytes())));
+    }
+    Ok(())
+}

@@ -38,7 +38,7 @@ pub struct Error {
 }
 
 /// The result of a request.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     /// An error about `object`.

@@ -1,0 +1,243 @@
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use fardel_store::{
+    Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Prefix, Result, Store,
+};
+use futures::StreamExt;
+use futures::stream::{self, BoxStream};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+
+use super::client::Clients;
+use super::failure::Failure;
+use super::multipart::MOST_PARTS;
+use super::put::Puts;
+use crate::Secret;
+use crate::body::{self, Pieces, in_memory};
+use crate::journal::Journals;
+use crate::turns::Turns;
+
+/// The smallest part that services take, in bytes.
+const SMALLEST_PART: u64 = 5 << 20;
+
+/// Requests at once.
+const PARALLELISM: usize = 8;
+
+/// Where a repository lies, and how it is reached. Proxies are those of the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct S3Options {
+    /// The bucket; it has to be there.
+    pub bucket: String,
+    /// What all names begin with, `/` between parts; empty for the whole bucket.
+    pub prefix: String,
+    /// `http://…` or `https://…` of the service; `None` for the one in the environment or in the profile, else Amazon's.
+    pub endpoint: Option<String>,
+    /// The region; `None` for the one in the environment or in the profile, else `us-east-1`.
+    pub region: Option<String>,
+    /// A profile in `~/.aws`; `None` for `AWS_PROFILE`, or `default` where the environment has no keys.
+    pub profile: Option<String>,
+    /// Key and secret; `None` for the environment (`AWS_ACCESS_KEY_ID` and so on, web identity, containers), then the profile,
+    /// then those of the virtual machine.
+    pub keys: Option<(String, Secret)>,
+    /// Whether the endpoint's host names the bucket already, instead of the path.
+    pub virtual_host: bool,
+    /// A PEM file of certificates that are trusted besides those of the system.
+    pub certificates: Option<PathBuf>,
+    /// Bodies beyond this go in parts of this length, in bytes; at least 5 MiB.
+    pub part_size: u64,
+    /// Parts under way at once, each of them in memory.
+    pub parts_at_once: usize,
+    /// A request in which nothing has moved for so long is given up.
+    pub stall: Duration,
+    /// Whether a listing shows all that was stored before: so do Amazon, Ceph, MinIO and most others.
+    pub listing: Listing,
+    /// Where it is written down how far an upload got, so that the next one goes on; `None` to begin anew each time.
+    pub journal: Option<PathBuf>,
+}
+
+impl S3Options {
+    /// A bucket, and the usual for the rest: parts of 8 MiB, four at once, a minute without a byte.
+    #[must_use]
+    pub fn new(bucket: &str, prefix: &str) -> Self {
+        Self {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            endpoint: None,
+            region: None,
+            profile: None,
+            keys: None,
+            virtual_host: false,
+            certificates: None,
+            part_size: 8 << 20,
+            parts_at_once: 4,
+            stall: Duration::from_secs(60),
+            listing: Listing::Strong,
+            journal: None,
+        }
+    }
+}
+
+/// A part of a bucket as a store; clones share the connections.
+///
+/// Opening connects to nothing and makes nothing.
+#[derive(Clone)]
+pub struct S3Store {
+    clients: Clients,
+    puts: Arc<Puts>,
+    turns: Arc<Turns>,
+    prefix: Arc<str>,
+    place: String,
+    listing: Listing,
+    part_size: u64,
+}
+
+impl S3Store {
+    /// The store of these options.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] when they cannot be used.
+    pub fn open(options: &S3Options) -> Result<Self> {
+        let place = format!("s3://{}/{}", options.bucket, options.prefix);
+        let invalid = |what: String| Error::new(ErrorKind::Invalid, &place, what);
+        let prefix = Path::parse(&options.prefix).map_err(|error| invalid(error.to_string()))?;
+        let prefix = if prefix.as_ref().is_empty() { String::new() } else { format!("{prefix}/") };
+        if options.part_size < SMALLEST_PART {
+            return Err(invalid(format!("parts are at least {SMALLEST_PART} bytes")));
+        }
+        let clients = Clients::new(options)?;
+        let endpoint = options.endpoint.as_deref().unwrap_or_default();
+        let journals =
+            options.journal.as_ref().map(|folder| Journals::new(folder, &format!("{endpoint} {place}")));
+        let puts = Puts::new(clients.clone(), journals, options.part_size, options.parts_at_once);
+        Ok(Self {
+            clients,
+            puts: Arc::new(puts),
+            turns: Arc::default(),
+            prefix: prefix.into(),
+            place,
+            listing: options.listing,
+            part_size: options.part_size,
+        })
+    }
+
+    fn path(&self, key: &Key) -> Result<Path> {
+        Path::parse(format!("{}{key}", self.prefix))
+            .map_err(|error| Error::new(ErrorKind::Invalid, key, error))
+    }
+
+    async fn size(&self, key: &Key, path: &Path) -> Result<u64> {
+        let meta = self.clients.reader.head(path).await.map_err(|error| Failure::from(error).about(key))?;
+        Ok(meta.size)
+    }
+}
+
+impl fmt::Debug for S3Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Store").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    async fn put_new(&self, key: &Key, body: Body) -> Result<()> {
+        let (pieces, path) = (Pieces::open(&body)?, self.path(key)?);
+        let turn = self.turns.take(key).await;
+        self.puts.put_new(key, &path, &pieces).await?;
+        drop(turn);
+        body::remove_file(&body);
+        Ok(())
+    }
+
+    async fn get_range(&self, key: &Key, range: ByteRange) -> Result<Bytes> {
+        let path = self.path(key)?;
+        let truncated = |size: u64| {
+            let message = format!("holds {size} bytes; more was asked for: {range:?}");
+            Error::new(ErrorKind::Truncated, key, message)
+        };
+        let mut options = GetOptions::default();
+        if let ByteRange::Span { start, len } = range {
+            match start.checked_add(len).filter(|_| len > 0) {
+                Some(end) => options.range = Some(GetRange::Bounded(start..end)),
+                // What cannot be asked for: whether it is there at all still matters.
+                None => {
+                    let size = self.size(key, &path).await?;
+                    let fits = start.checked_add(len).is_some_and(|end| end <= size);
+                    return if fits { Ok(Bytes::new()) } else { Err(truncated(size)) };
+                }
+            }
+        }
+        let answer = match self.clients.reader.get_opts(&path, options).await.map_err(Failure::from) {
+            Ok(answer) => answer,
+            Err(failure) if failure.kind() == ErrorKind::Truncated => {
+                return Err(truncated(self.size(key, &path).await?));
+            }
+            Err(failure) => return Err(failure.about(key)),
+        };
+        let size = answer.meta.size;
+        let wanted = match range {
+            ByteRange::All => 0..size,
+            ByteRange::Span { start, len } if start + len <= size => start..start + len,
+            ByteRange::Span { .. } => return Err(truncated(size)),
+        };
+        if answer.range != wanted {
+            return Err(Error::new(ErrorKind::Other, key, "another part came than was asked for"));
+        }
+        let len = in_memory(key, wanted.end - wanted.start)?;
+        let mut bytes = BytesMut::with_capacity(len.min(1 << 20));
+        let mut stream = answer.into_stream();
+        while let Some(part) = stream.next().await {
+            bytes.extend_from_slice(&part.map_err(|error| Failure::from(error).about(key))?);
+            if bytes.len() > len {
+                return Err(Error::new(ErrorKind::Other, key, "more bytes came than were told"));
+            }
+        }
+        match bytes.len() == len {
+            true => Ok(bytes.freeze()),
+            false => Err(Error::new(ErrorKind::Transient, key, "fewer bytes came than were told")),
+        }
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<Listed>> {
+        let path = Prefix::new(prefix).and_then(|prefix| {
+            let path = format!("{}{}", self.prefix, prefix.as_str());
+            Path::parse(path).map_err(|error| Error::new(ErrorKind::Invalid, prefix.as_str(), error))
+        });
+        let path = match path {
+            Ok(path) => path,
+            Err(error) => return stream::iter([Err(error)]).boxed(),
+        };
+        let names = self.clients.reader.list(Some(&path)).filter_map(move |listed| {
+            let listed = match listed {
+                Ok(meta) => {
+                    let name = meta.location.as_ref().strip_prefix(&*self.prefix);
+                    name.map(|name| Ok(Listed { name: name.to_owned(), size: meta.size }))
+                }
+                Err(error) => Some(Err(Failure::from(error).about(&self.place))),
+            };
+            std::future::ready(listed)
+        });
+        names.boxed()
+    }
+
+    async fn delete(&self, key: &Key) -> Result<()> {
+        match self.clients.writer.delete(&self.path(key)?).await.map_err(Failure::from) {
+            Err(failure) if failure.kind() != ErrorKind::NotFound => Err(failure.about(key)),
+            _ => Ok(()),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            listing: self.listing,
+            max_object: self.part_size.saturating_mul(MOST_PARTS),
+            parallelism: PARALLELISM,
+            staging: None,
+            files: None,
+        }
+    }
+}

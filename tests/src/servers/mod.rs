@@ -1,0 +1,110 @@
+//! Real servers on 127.0.0.1, each with a folder of its own, stopped when dropped.
+
+mod ceph;
+mod dav;
+mod sshd;
+
+pub use ceph::Ceph;
+pub use dav::Dav;
+pub use sshd::{HOST, Sshd};
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A server that has not answered for so long will not.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port that nobody listens on.
+///
+/// # Panics
+/// When the system has none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// A process that is stopped, and waited for, when dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+    port: u16,
+}
+
+impl Daemon {
+    /// Starts a command that stays in the foreground, and waits until it answers on `port`. What it says goes to the file
+    /// `log`.
+    ///
+    /// # Panics
+    /// When it cannot be started, ends, or does not answer.
+    #[must_use]
+    pub fn start(mut command: Command, port: u16, log: &Path) -> Self {
+        let said = || {
+            std::fs::OpenOptions::new().create(true).append(true).open(log).expect("the log can be written")
+        };
+        command.stdin(Stdio::null()).stdout(said()).stderr(said());
+        let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let mut daemon = Self { child, port };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let said = || std::fs::read_to_string(log).unwrap_or_default();
+            if let Some(status) = daemon.child.try_wait().expect("it is our child") {
+                panic!("{command:?} ended: {status}\n{}", said());
+            }
+            assert!(Instant::now() < deadline, "{command:?} does not answer\n{}", said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        daemon
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
+        if let Some(pid) = pid {
+            // Servers with workers stop them only when they are asked.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs a program that has to succeed.
+fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap_or_else(|e| panic!("{program}: {e}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", crate::programs::said(&output));
+}
+
+/// A path as text.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+/// Where a program lies: some are to be started by their whole path.
+fn which(program: &str) -> std::path::PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("{program} is not installed"))
+}

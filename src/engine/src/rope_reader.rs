@@ -160,7 +160,7 @@ impl<'a> Folder<'a> {
 /// The node at these names below `node`; `None` when there is none.
 ///
 /// # Errors
-/// When a folder on the way is missing or damaged.
+/// When it was not found, and a part of a folder on the way that could hold it is missing or damaged.
 pub fn descend(chunks: &ChunkReader<'_>, node: &Node, names: &[&[u8]]) -> Result<Option<Node>> {
     let mut node = node.clone();
     for name in names {
@@ -168,10 +168,14 @@ pub fn descend(chunks: &ChunkReader<'_>, node: &Node, names: &[&[u8]]) -> Result
             return Ok(None);
         }
         let mut folder = Folder::open(chunks, &node)?;
+        let mut lost = None;
         node = loop {
-            let Some(entry) = folder.next_node()? else { return Ok(None) };
-            if entry.name_bytes().is_ok_and(|found| *found == **name) {
-                break entry;
+            match folder.next_node() {
+                Ok(Some(entry)) if entry.name_bytes().is_ok_and(|found| *found == **name) => break entry,
+                Ok(Some(_)) => {}
+                Ok(None) => return lost.map_or(Ok(None), Err),
+                Err(error) if error.is_damage() => lost = Some(error),
+                Err(error) => return Err(error),
             }
         };
     }

@@ -1,5 +1,6 @@
 //! Trees and maps that are giant, recursive, or nonsense: written by somebody who holds a writer's keys.
 
+use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use fardel_format::ChunkId;
 use fardel_format::pack::PackKind;
 use fardel_format::rope::Rope;
 use fardel_format::tree::{Node, NodeKind};
-use fardel_tests::disk_tree::temporary_folder;
+use fardel_tests::disk_tree::{bytes, temporary_folder};
 use fardel_tests::vault::forge::{Crafted, Put, Snapshot};
 
 use super::Honest;
@@ -66,21 +67,20 @@ impl Tree {
 
     /// Restores, and stops after a while as a user would.
     fn restore(&self, put: &Put, stop_after: Option<Duration>) -> fardel_engine::Result<RestoreReport> {
+        self.restore_path(put, None, stop_after)
+    }
+
+    fn restore_path(
+        &self,
+        put: &Put,
+        path: Option<&[u8]>,
+        stop_after: Option<Duration>,
+    ) -> fardel_engine::Result<RestoreReport> {
         let folder = temporary_folder("attack");
         let opened = self.honest.vault.open();
         let snapshots = opened.snapshots().unwrap();
         let sealed = snapshots.find(&put.id.to_string()).unwrap();
-        let options = RestoreOptions {
-            target: folder.path().join("target"),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            in_place: false,
-            dry_run: false,
-            devices: false,
-            setid: false,
-            owners: None,
-            memory: 64 << 20,
-        };
+        let options = options_for(&folder.path().join("target"));
         let monitor = Silent::default();
         let begun = Instant::now();
         let report = std::thread::scope(|scope| {
@@ -92,7 +92,7 @@ impl Tree {
                     stop.store(true, Relaxed);
                 });
             }
-            let report = restore::restore(&opened.repo, &opened.catalog, sealed, None, &options, &monitor);
+            let report = restore::restore(&opened.repo, &opened.catalog, sealed, path, &options, &monitor);
             drop(done);
             report
         });
@@ -123,6 +123,20 @@ impl Tree {
     fn forget(&self, put: &Put) {
         self.honest.vault.store.remove_raw(&put.seal);
         self.honest.vault.store.remove_raw(&put.manifest);
+    }
+}
+
+fn options_for(target: &Path) -> RestoreOptions {
+    RestoreOptions {
+        target: target.to_owned(),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        in_place: false,
+        dry_run: false,
+        devices: false,
+        setid: false,
+        owners: None,
+        memory: 64 << 20,
     }
 }
 
@@ -255,6 +269,59 @@ fn folders_that_are_nonsense() {
     ] {
         tree.is_told(node);
     }
+}
+
+/// A part of a map or of a folder is lost: what lies behind it is restored, and what is missing is told to the byte.
+#[test]
+fn what_lies_behind_a_lost_part_is_restored() {
+    let mut tree = Tree::new("behind");
+    let lost = ChunkId([6; 32]);
+    let chunk = bytes("behind", 16 << 10);
+    let id = tree.chunk(&chunk);
+    let small = tree.chunk(b"0123456789");
+    let behind = tree.part(format!("{id}\n{}", "-\n".repeat(255)));
+    let volume = volume_of("v", 2 << 22, 1, vec![lost.to_string(), behind.to_string()]);
+    let part = tree.part(format!("{small} 10\n"));
+    let file = file_of("f", 20, 1, vec![format!("{lost} 10"), format!("{part} 10")]);
+    let leaf = tree.part([file.to_line(), volume.to_line()].concat());
+    let folder = folder_of("", 0, vec![lost.to_string(), leaf.to_string()]);
+    let (put, _) = tree.seal(folder);
+
+    let restored = tree.honest.vault.open().restore(&put.id).unwrap();
+    let damaged =
+        |name: &str| restored.report.damaged.iter().find(|found| found.path.ends_with(name)).unwrap();
+    let left = |name: &str| std::fs::read(damaged(name).partial.as_ref().unwrap()).unwrap();
+    assert_eq!(damaged("/f").missing, [(0, 10)]);
+    assert_eq!(left("/f")[10..], *b"0123456789");
+    assert_eq!(damaged("/v").missing, [(0, 4 << 20)]);
+    assert_eq!(left("/v")[4 << 20..][..chunk.len()], chunk);
+    assert_eq!(restored.report.damaged.len(), 3, "the folder too: {:?}", restored.report);
+    // The path of one file leads past the lost part.
+    let restored = tree.restore_path(&put, Some(b"/attack/f"), None).unwrap();
+    assert_eq!(restored.damaged.len(), 1, "{restored:?}");
+    let absent = tree.restore_path(&put, Some(b"/attack/e"), None).unwrap_err();
+    assert!(!matches!(absent, fardel_engine::Error::NotFound(_)), "it may be in what is lost: {absent}");
+    tree.forget(&put);
+}
+
+/// A map names a chunk larger than any: nobody makes room for it.
+#[test]
+fn a_chunk_larger_than_any_takes_no_memory() {
+    let mut tree = Tree::new("large-chunk");
+    let id = tree.chunk(b"0123456789");
+    let len = 1u64 << 38;
+    let folder = tree.folder("", &[file_of("f", len, 0, vec![format!("{id} {len}")])]);
+    let (put, _) = tree.seal(folder);
+    let there = temporary_folder("there");
+    std::fs::create_dir(there.path().join("attack")).unwrap();
+    std::fs::write(there.path().join("attack/f"), b"0123456789").unwrap();
+    let opened = tree.honest.vault.open();
+    let snapshots = opened.snapshots().unwrap();
+    let sealed = snapshots.find(&put.id.to_string()).unwrap();
+    let options = RestoreOptions { in_place: true, ..options_for(there.path()) };
+    let restored =
+        restore::restore(&opened.repo, &opened.catalog, sealed, None, &options, &Silent::default()).unwrap();
+    assert!(!restored.is_whole(), "{restored:?}");
 }
 
 #[test]

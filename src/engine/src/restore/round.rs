@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::thread::{Scope, ScopedJoinHandle};
 
 use fardel_format::ChunkId;
+use fardel_format::frame::MAX_CHUNK;
 use fardel_format::pack::PackKind;
-use fardel_format::rope::Line;
 use fardel_format::segment::Location;
 use fardel_format::tree::Node;
 
@@ -14,7 +14,7 @@ use super::fetch::{Fetching, Pool, Want};
 use super::later::Later;
 use super::output::Output;
 use super::plan::Planner;
-use crate::rope_reader::RopeLines;
+use crate::browse::map::MapCursor;
 use crate::target::{RelPath, Target};
 use crate::{Error, Result};
 
@@ -117,47 +117,53 @@ impl<'scope, 'p: 'scope, 'a: 'p> Round<'scope, 'p, 'a> {
         let planner = self.planner;
         let in_place = planner.options.in_place && output.open_in_place()?;
         let wanted_before = self.wants.len();
-        let rope = output
-            .node
-            .content
-            .clone()
-            .ok_or_else(|| Error::Damaged("its entry does not say what is in it".into()))?;
+        let mut map = MapCursor::new(planner.chunks, &output.node)?;
         let size = output.node.size;
-        let (mut at, mut hole) = (0, 0..0);
+        let mut hole = 0..0;
         let mut existing = Vec::new();
-        for line in RopeLines::new(planner.chunks, &rope)? {
+        loop {
             planner.stop_if_interrupted()?;
-            let Line { chunk, len } = line?;
-            let left = size - at;
-            let len = match (len, rope.chunk_size) {
-                (Some(len), None) => len,
-                (None, Some(chunk_size)) => u64::from(chunk_size).min(left),
-                _ => return Err(Error::Damaged("its map is of two kinds".into())),
-            };
-            if len > left || len == 0 {
-                return Err(Error::Damaged("its map is longer than the file".into()));
-            }
-            match chunk {
-                None if hole.end == at => hole.end = at + len,
-                None => {
-                    self.punch(output, in_place, &hole)?;
-                    hole = at..at + len;
+            let span = match map.peek() {
+                Ok(Some(span)) => span,
+                Ok(None) => break,
+                Err(error) if map.at() < size => {
+                    output.want();
+                    output.missing(map.at(), size - map.at(), &error.to_string());
+                    break;
                 }
-                Some(id) => self.want(output, in_place, id, at, len, &mut existing)?,
+                Err(error) => return Err(error),
+            };
+            if span.depth > 0 {
+                match map.enter(&span) {
+                    Ok(()) => {}
+                    // What lies behind it can still be had.
+                    Err(error) if error.is_damage() => {
+                        output.want();
+                        output.missing(span.start, span.len, &error.to_string());
+                        map.skip(&span);
+                    }
+                    Err(error) => return Err(error),
+                }
+                continue;
             }
-            if chunk.is_none() {
-                output.is_sparse();
-                planner.shared.monitor.counters().done(0, len);
+            map.skip(&span);
+            match span.chunk {
+                Some(id) => self.want(output, in_place, id, span.start, span.len, &mut existing)?,
+                None => {
+                    if hole.end == span.start {
+                        hole.end = span.end();
+                    } else {
+                        self.punch(output, in_place, &hole)?;
+                        hole = span.start..span.end();
+                    }
+                    output.is_sparse();
+                    planner.shared.monitor.counters().done(0, span.len);
+                }
             }
-            at += len;
         }
         self.punch(output, in_place, &hole)?;
         if in_place || self.wants.len() > wanted_before + 1 {
             self.open += 1;
-        }
-        if at != size {
-            output.want();
-            output.missing(at, size - at, "its map ends before the file does");
         }
         Ok(())
     }
@@ -176,6 +182,11 @@ impl<'scope, 'p: 'scope, 'a: 'p> Round<'scope, 'p, 'a> {
         existing: &mut Vec<u8>,
     ) -> Result<()> {
         let planner = self.planner;
+        if len > MAX_CHUNK as u64 {
+            output.want();
+            output.missing(offset, len, "its map names a chunk larger than any");
+            return Ok(());
+        }
         if in_place {
             existing.resize(len as usize, 0);
             if output.read_existing(offset, existing)? == existing.len()

@@ -158,7 +158,7 @@ fn pack(
     if !known {
         impact.notes.push("neither the pack nor an index segment tells what lay in it: chunks that are nowhere count as its own".into());
     }
-    let lost = nowhere_else(context, &index, hash, &members)?;
+    let lost = nowhere_else(context, &reader, hash, &members)?;
     let opaque = if known { Vec::new() } else { vec![0] };
     let memory = context.options.memory / 8;
     let mut walk =
@@ -202,9 +202,10 @@ fn members(context: &Context<'_>, reader: &PackReader, hash: &ObjectHash) -> Res
     Ok((members, known))
 }
 
+/// Those that no other pack says it holds; what index segments say of others could be false comfort.
 fn nowhere_else(
     context: &Context<'_>,
-    index: &ChunkIndex,
+    reader: &PackReader,
     hash: &ObjectHash,
     members: &Sorted<SUSPECT>,
 ) -> Result<Sorted<LOST>> {
@@ -212,7 +213,7 @@ fn nowhere_else(
     for record in members.iter() {
         let record = record?;
         let (id, (kind, _)) = (id_of(&record), split_kind(word(&record, 0)));
-        if index.locate_all(&id, kind).all(|location| location.pack.hash == *hash) {
+        if reader.search(&id, kind)?.iter().all(|place| place.pack.hash == *hash) {
             sorter.push(lost(&id, kind, 0, 0))?;
         }
     }

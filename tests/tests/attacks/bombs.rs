@@ -7,12 +7,12 @@ use fardel_engine::check::{Class, Level};
 use fardel_format::age_file::{self, Recipients};
 use fardel_format::frame::Frame;
 use fardel_format::frame::Member;
-use fardel_format::pack::{PackKind, PackWriter, Toc};
+use fardel_format::pack::{FrameSpan, PackKind, PackWriter, Toc};
 use fardel_format::{ChunkId, ObjectHash};
 use fardel_tests::vault::forge::{self, Snapshot};
 
 use super::packs::file_of;
-use super::{Honest, assert_forged};
+use super::{Honest, assert_forged, stranger};
 
 /// What a bomb would unpack to, in bytes.
 const HUGE: u64 = 3 << 30;
@@ -48,6 +48,17 @@ fn understated(len: u64, tells: u64, window_log: u32) -> Vec<u8> {
         other => panic!("a size field of code {other}"),
     }
     frame
+}
+
+/// A stranger's index segment of some 100 MB: nobody needs what it says.
+fn put_large_segment(honest: &Honest) {
+    let member = |n: u32| {
+        let id = ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes());
+        Member { id, offset: 0, len: 1 }
+    };
+    let span = FrameSpan { offset: 0, stored: 1, plain: 1 };
+    let toc = Toc { kind: PackKind::Data, frames: vec![(span, (0..2_300_000).map(member).collect())] };
+    forge::put_segment(&honest.vault, &stranger(&honest.vault), &[(ObjectHash([7; 32]), 1000, &toc)]);
 }
 
 fn pack_of(honest: &Honest, frame: Vec<u8>, id: ChunkId, len: u32) -> (Vec<u8>, Toc) {
@@ -103,6 +114,7 @@ fn defuse() {
         zeros(HUGE, false, 20),
         zeros(HUGE, true, 30),
     ];
+    put_large_segment(&honest);
     forget_peak();
     for (bomb, frame) in frames {
         let (bytes, toc) = pack_of(&honest, frame, id, 4096);

@@ -27,6 +27,8 @@ use crate::repository::{Problem, Repository};
 use crate::snapshots::{Snapshots, Tombs};
 use crate::{Error, Result};
 
+/// Stored bytes of a segment that are taken into memory at most; of what larger ones say the packs' own tables are asked.
+pub const MAX_SEGMENT: u64 = 64 << 20;
 /// How many rows of packs' tables go into one rebuilt run; each is some 50 bytes.
 const TABLE_ROWS: usize = 1 << 18;
 
@@ -92,7 +94,7 @@ impl ChunkIndex {
         let own_key = repo.keys().host.as_ref().map(|host| host.signing.public().clone());
         let mut cache = SegmentCache::open(repo.cache().join("index"));
         for (hash, stored) in &catalog.index {
-            if cache.holds(hash) || stored.size > segment::MAX_SIZE {
+            if cache.holds(hash) || stored.size > MAX_SEGMENT {
                 continue;
             }
             let bytes = match repo.store().get(&stored.key).map_err(Error::from) {
@@ -111,12 +113,8 @@ impl ChunkIndex {
                         why: "its hash differs from its name".into(),
                     });
                 }
-                let plain = age_file::decrypt(
-                    "an index segment",
-                    &bytes,
-                    &repo.keys().index_readers,
-                    segment::MAX_SIZE,
-                )?;
+                let plain =
+                    age_file::decrypt("an index segment", &bytes, &repo.keys().index_readers, MAX_SEGMENT)?;
                 let (key, segment) = segment::open_signed(&plain, repo.id())?;
                 Ok((Some(key) == own_key, segment.to_vec()))
             })();

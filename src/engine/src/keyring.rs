@@ -7,13 +7,12 @@ use age::secrecy::SecretString;
 use fardel_format::age_file::{self, Identities, Recipients};
 use fardel_format::keys::{ChunkKeys, HostKey, KeyText, ReaderKeys, RootKey};
 use fardel_format::sign::SigningKey;
-use fardel_format::signers::Registry;
 use fardel_format::{Error as FormatError, ObjectHash, RepositoryId};
 use zeroize::Zeroizing;
 
 use crate::bridge::Blocking;
 use crate::catalog::Catalog;
-use crate::repository::Repository;
+use crate::repository::{Repository, Unread};
 use crate::{Error, Result};
 
 /// Largest key file, in bytes.
@@ -178,12 +177,7 @@ impl Keys {
     }
 
     fn from_key_files(repo: &Repository, catalog: &Catalog, identities: &Identities) -> Result<Self> {
-        let registry = match repo.registry(catalog) {
-            Ok((registry, _)) => registry,
-            // A record that cannot be read is as good as withheld.
-            Err(error) if error.is_damage() => Registry::default(),
-            Err(error) => return Err(error),
-        };
+        let (registry, _) = repo.read_registry(catalog, &mut Unread::default())?;
         let (mut lines, mut chunk_keys, mut root) = (Vec::new(), None::<ChunkKeys>, None);
         for (hash, text) in open_key_files(repo.store(), catalog, identities)? {
             match text {

@@ -189,8 +189,19 @@ impl Repository {
     /// one of another repository is neither: an `init` that was cut off leaves such a record behind.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or does not give a record back.
     pub fn registry(&self, catalog: &Catalog) -> Result<(Registry, Vec<Problem>)> {
+        let mut unread = Unread::default();
+        let registry = self.read_registry(catalog, &mut unread)?;
+        unread.none(registry)
+    }
+
+    /// The same; a record that cannot be read is among the problems.
+    pub(crate) fn read_registry(
+        &self,
+        catalog: &Catalog,
+        unread: &mut Unread,
+    ) -> Result<(Registry, Vec<Problem>)> {
         let (mut records, mut problems) = (Vec::new(), Vec::new());
         for (name, stored) in &catalog.signers {
             let Some(signature) = catalog.signer_sigs.get(name) else { continue };
@@ -198,8 +209,8 @@ impl Repository {
                 let foreign = ObjectHash::of(bytes) == name.hash && is_foreign(bytes, &self.id);
                 let read = Record::from_bytes(bytes, signature, &self.id, name, &self.card.root_public_key);
                 if foreign { Ok(None) } else { read.map(Some) }
-            })?;
-            match record {
+            });
+            match unread.settle(&stored.key, record)? {
                 Ok(record) => records.extend(record.map(|record| (*name, record))),
                 Err(problem) => problems.push(problem),
             }
@@ -229,6 +240,35 @@ impl Repository {
 
     fn seq_file(&self, writer: &WriterId) -> PathBuf {
         self.cache.join(format!("seq-{writer}"))
+    }
+}
+
+/// Remembers that an object could not be read, though the store as a whole works: a reader goes on as if it were withheld,
+/// a writer must not.
+#[derive(Default)]
+pub(crate) struct Unread(Option<Error>);
+
+impl Unread {
+    /// A problem instead of an error about this object alone.
+    pub fn settle<T>(
+        &mut self,
+        object: &Key,
+        read: Result<Result<T, Problem>>,
+    ) -> Result<Result<T, Problem>> {
+        match read {
+            Err(error) if error.is_damage() => {
+                let why = error.to_string();
+                self.0.get_or_insert(error);
+                let error = fardel_format::Error::Damaged { what: "an object", why };
+                Ok(Err(Problem { object: object.clone(), error }))
+            }
+            other => other,
+        }
+    }
+
+    /// `whole`, if everything could be read.
+    pub fn none<T>(self, whole: T) -> Result<T> {
+        self.0.map_or(Ok(whole), Err)
     }
 }
 

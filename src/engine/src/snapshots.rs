@@ -13,7 +13,7 @@ use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
 
 use crate::catalog::{Catalog, Stored, key_of};
-use crate::repository::{Problem, Repository};
+use crate::repository::{Problem, Repository, Unread};
 use crate::{Error, Result};
 
 /// A snapshot whose seal was verified.
@@ -53,8 +53,14 @@ impl Tombs {
     /// Reads every tomb of the catalog.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or does not give one of them back: what it takes away would count again.
     pub fn load(repo: &Repository, catalog: &Catalog, registry: &Registry) -> Result<Self> {
+        let mut unread = Unread::default();
+        let tombs = Self::read(repo, catalog, registry, &mut unread)?;
+        unread.none(tombs)
+    }
+
+    fn read(repo: &Repository, catalog: &Catalog, registry: &Registry, unread: &mut Unread) -> Result<Self> {
         let mut tombs = Self::default();
         for ((writer, name), stored) in &catalog.tombs {
             let signer = registry.honours_tomb(writer, name.seq);
@@ -63,8 +69,8 @@ impl Tombs {
             };
             let tomb = repo.signed(stored, signature, |bytes, signature| {
                 Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
-            })?;
-            match tomb {
+            });
+            match unread.settle(&stored.key, tomb)? {
                 Ok(tomb) => tombs.add(*writer, signer, tomb.takes),
                 Err(problem) => tombs.problems.push(problem),
             }
@@ -112,13 +118,28 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Reads and verifies every seal of the catalog. Needs no key.
+    /// Reads and verifies every seal of the catalog, for whoever writes or takes away. Needs no key.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or does not give back a record, tomb, seal or manifest: a snapshot that nobody sees could be
+    /// taken away.
     pub fn load(repo: &Repository, catalog: &Catalog) -> Result<Self> {
-        let (registry, mut problems) = repo.registry(catalog)?;
-        let tombs = Tombs::load(repo, catalog, &registry)?;
+        let mut unread = Unread::default();
+        let snapshots = Self::read(repo, catalog, &mut unread)?;
+        unread.none(snapshots)
+    }
+
+    /// The same for whoever only reads: an object that cannot be read is among the problems, and hinders no other.
+    ///
+    /// # Errors
+    /// When the store fails as a whole.
+    pub fn load_for_reading(repo: &Repository, catalog: &Catalog) -> Result<Self> {
+        Self::read(repo, catalog, &mut Unread::default())
+    }
+
+    fn read(repo: &Repository, catalog: &Catalog, unread: &mut Unread) -> Result<Self> {
+        let (registry, mut problems) = repo.read_registry(catalog, unread)?;
+        let tombs = Tombs::read(repo, catalog, &registry, unread)?;
         problems.extend(tombs.problems.iter().cloned());
         let mut sealed = Vec::new();
         for ((writer, name), seal) in &catalog.seals {
@@ -127,11 +148,7 @@ impl Snapshots {
                     let read = repo.signed(manifest, seal, |manifest, seal| {
                         verify(repo, &registry, *writer, *name, manifest, seal)
                     });
-                    match read {
-                        // One that cannot be read is as good as withheld: the others are still there.
-                        Err(error) if error.is_damage() => Err(Problem::new(seal.key.clone(), error)),
-                        read => read?,
-                    }
+                    unread.settle(&seal.key, read)?
                 }
                 None => Err(Problem {
                     object: seal.key.clone(),

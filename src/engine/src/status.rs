@@ -88,7 +88,7 @@ pub struct Status {
 /// # Errors
 /// When the store fails.
 pub fn status(repo: &Repository, catalog: &Catalog) -> Result<Status> {
-    let snapshots = Snapshots::load(repo, catalog)?;
+    let snapshots = Snapshots::load_for_reading(repo, catalog)?;
     let mut status = Status {
         newest: snapshots.sealed.last().map(Known::of),
         snapshots: snapshots.sealed.len() as u64,

@@ -256,7 +256,7 @@ impl Opened {
     /// # Errors
     /// When the store fails.
     pub fn snapshots(&self) -> fardel_engine::Result<Snapshots> {
-        Snapshots::load(&self.repo, &self.catalog)
+        Snapshots::load_for_reading(&self.repo, &self.catalog)
     }
 
     /// Restores a snapshot into a new folder.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fardel_engine::check::{Class, Level};
-use fardel_engine::snapshots::Sealed;
+use fardel_engine::snapshots::{Sealed, Snapshots};
+use fardel_format::SnapshotId;
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::pack::PackKind;
 use fardel_format::sign::SigningKey;
@@ -104,24 +105,36 @@ fn objects_of_another_repository_are_told_and_count_for_nothing() {
     assert!(honest.is_listed(&again));
 }
 
+/// A seal, manifest, tomb or record that the store does not give back hinders no reader of other snapshots; and no writer
+/// goes on without it.
 #[test]
-fn a_seal_or_manifest_that_cannot_be_read_costs_its_own_snapshot() {
+fn what_cannot_be_read_costs_its_own_snapshot() {
     let honest = Honest::new("unreadable-seal");
-    let second = honest.vault.backup(&[&honest.vault.folder("source")]);
+    let source = honest.vault.folder("source");
+    let second = honest.vault.backup(&[&source]);
+    honest.vault.add_host("other", &[Role::Write]);
+    forge::put_forget(&honest.vault, &honest.vault.host, &[SnapshotId([9; 32])]);
     let opened = honest.vault.open();
     let snapshots = opened.snapshots().unwrap();
     let victim = snapshots.find(&second.to_string()).unwrap();
     let id = (victim.writer, victim.name);
-    for key in [&opened.catalog.seals[&id].key, &opened.catalog.manifests[&id].key] {
+    let (catalog, of_victim) =
+        (&opened.catalog, [&opened.catalog.seals[&id], &opened.catalog.manifests[&id]]);
+    let others = catalog.tombs.values().chain(catalog.tomb_sigs.values());
+    let others: Vec<_> = others.chain(catalog.signers.values().next_back()).collect();
+    assert_eq!(others.len(), 3);
+    for stored in of_victim.into_iter().chain(others) {
         for kind in [ErrorKind::Other, ErrorKind::Denied, ErrorKind::NotFound].map(ReadFaultKind::Fail) {
-            let faulty = FaultyStore::new(honest.vault.store.clone());
-            faulty.set_read_fault(key, Some(ReadFault { kind, once: false }));
+            let faulty = FaultyStore::new(honest.vault.store.deep_clone());
+            faulty.set_read_fault(&stored.key, Some(ReadFault { kind, once: false }));
             let opened = honest.vault.open_store(Arc::new(faulty), Some(honest.vault.material())).unwrap();
             let snapshots = opened.snapshots().unwrap();
-            assert!(snapshots.find(&second.to_string()).is_err());
-            assert_eq!(snapshots.problems[0].object, opened.catalog.seals[&id].key);
+            assert_eq!(snapshots.find(&second.to_string()).is_err(), of_victim.contains(&stored));
+            assert_eq!(snapshots.problems.len(), 1, "{}: {:?}", stored.key, snapshots.problems);
             let restored = opened.restore(&honest.id).unwrap();
             assert_eq!(restored.compare(&honest.content), Ok(honest.content.len()), "{:?}", restored.report);
+            assert!(Snapshots::load(&opened.repo, &opened.catalog).is_err(), "{}", stored.key);
+            assert!(opened.backup(&[&source]).is_err(), "{}", stored.key);
         }
     }
 }

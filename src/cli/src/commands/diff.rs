@@ -61,7 +61,7 @@ struct Summary {
 pub fn run(app: &App, args: &DiffArgs) -> Result<Exit> {
     let opened = open::open(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
-    let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+    let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let (old, new) = (snapshots.find(&args.before.snapshot)?, snapshots.find(&args.after.snapshot)?);
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;

@@ -41,7 +41,7 @@ pub fn run(app: &App, args: &DumpArgs) -> Result<Exit> {
     };
     let opened = open::open(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
-    let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+    let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let snapshot = snapshots.find(&args.what.snapshot)?;
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;

@@ -52,7 +52,7 @@ pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
     let pattern = Pattern::new(args.pattern.as_bytes(), args.ignore_case)?;
     let opened = open::open(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
-    let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+    let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let options = FindOptions {
         snapshots: chosen(&opened, &snapshots, args)?,
         newer: args.newer,

@@ -58,7 +58,7 @@ pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
     let begun = Instant::now();
     let opened = open::open(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
-    let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+    let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let snapshot = snapshots.find(&args.what.snapshot)?;
     let options = RestoreOptions {
         target: args.target.clone(),

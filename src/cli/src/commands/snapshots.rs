@@ -45,7 +45,7 @@ struct Summary {
 /// When the repository cannot be read.
 pub fn run(app: &App, args: &SnapshotsArgs) -> Result<Exit> {
     let opened = open::open(&app.config, Access::Optional)?;
-    let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+    let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     for problem in &snapshots.problems {
         app.out.warning(&human::shown(format!("{}: {}", problem.object, problem.error).as_bytes()));
     }

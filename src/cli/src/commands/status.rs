@@ -75,7 +75,7 @@ pub fn run(app: &App, args: &StatusArgs) -> Result<Exit> {
         copies += 1;
         let opened = open::open(&app.config, Access::Keyless)?;
         complete += usize::from(look(app, "repository", &opened, None)?);
-        let snapshots = Snapshots::load(&opened.repo, &opened.catalog)?;
+        let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
         let known =
             Original { id: *opened.repo.id(), snapshots: snapshots.sealed.iter().map(|s| s.id()).collect() };
         for replica in &app.config.replicas {

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::NotFound`] when there is no such object; when the store fails.
 pub fn impact(repo: &Repository, catalog: &Catalog, object: &str, monitor: &dyn Monitor) -> Result<Impact> {
-    let snapshots = Snapshots::load(repo, catalog)?;
+    let snapshots = Snapshots::load_for_reading(repo, catalog)?;
     let options = CheckOptions::default();
     let scratch = Scratch::new(repo.cache());
     let context = Context { repo, catalog, options: &options, monitor, snapshots: &snapshots, scratch };

@@ -34,7 +34,7 @@ pub fn check(
     if options.level == Level::Data {
         repo.need_reader()?;
     }
-    let snapshots = Snapshots::load(repo, catalog)?;
+    let snapshots = Snapshots::load_for_reading(repo, catalog)?;
     let scratch = Scratch::new(repo.cache());
     let context = Context { repo, catalog, options, monitor, snapshots: &snapshots, scratch };
     let mut findings = Findings::default();

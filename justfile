@@ -12,9 +12,9 @@ test *ARGS:
 bench *ARGS:
     ./benches/run {{ ARGS }}
 
-# the long suites at their full counts: tests marked `#[ignore = "soak: …"]`
-soak *ARGS:
-    cargo test --release --workspace --locked -- --ignored --nocapture {{ ARGS }}
+# the long suites at their full counts: tests named `soak_…` and marked `#[ignore = "soak: …"]`; or those of this name
+soak NAME="soak_":
+    cargo test --release --workspace --locked {{ NAME }} -- --ignored --nocapture
 
 # every fuzz target for some seconds each; needs cargo-fuzz and a nightly toolchain
 fuzz SECONDS="60":

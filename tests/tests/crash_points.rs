@@ -60,7 +60,7 @@ fn every_crash_point() {
     look_at(&Effort {
         states: 20_000,
         losses: 96,
-        failing_runs: 40,
+        failing_runs: 32,
         moments: 1,
         sealing: 8,
         chains: 4,
@@ -70,7 +70,7 @@ fn every_crash_point() {
 
 #[test]
 #[ignore = "soak: a million states"]
-fn every_crash_point_of_many_seeds() {
+fn soak_every_crash_point() {
     let minutes = std::env::var("FARDEL_SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
     look_at(&Effort {
         states: 1_000_000,

@@ -62,7 +62,7 @@ fn kills_at_random_moments() {
 
 #[test]
 #[ignore = "soak: ten times as many kills"]
-fn many_kills_at_random_moments() {
+fn soak_kills_at_random_moments() {
     kill(SOAK_KILLS);
 }
 

@@ -44,7 +44,7 @@ fn memory_is_bounded() {
 
 #[test]
 #[ignore = "soak: a million files"]
-fn memory_is_bounded_with_many_files() {
+fn soak_memory_is_bounded() {
     measure(SOAK_FILES);
 }
 

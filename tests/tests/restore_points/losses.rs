@@ -37,7 +37,7 @@ fn losses_of_power_in_a_restore() {
 
 #[test]
 #[ignore = "soak: fifty thousand losses of power in a restore"]
-fn many_losses_of_power_in_a_restore() {
+fn soak_losses_of_power_in_a_restore() {
     lose(SOAK_STATES);
 }
 

@@ -7,6 +7,8 @@
 mod bombs;
 #[path = "attacks/index.rs"]
 mod index;
+#[path = "attacks/maps.rs"]
+mod maps;
 #[path = "attacks/packs.rs"]
 mod packs;
 #[path = "attacks/snapshots.rs"]

@@ -4,6 +4,7 @@ mod cli_commands {
     mod backups;
     mod configuration;
     mod contents;
+    mod copies;
     mod failures;
     mod health;
     mod keys;

@@ -1,0 +1,93 @@
+use std::fs;
+
+use super::sandbox::{Sandbox, has_fields, read};
+
+#[test]
+fn sync_carries_everything_to_every_replica_and_then_nothing() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup(&["src"]);
+    sandbox.write("src/new", "n");
+    let newest = sandbox.backup(&["src"]);
+    sandbox.write("fardel.yaml", "replicas:\n  - name: usb\n    url: usb\n  - name: nas\n    url: mnt/nas\n");
+    // Without any key.
+    fs::rename(sandbox.path("home"), sandbox.path("home-with-keys")).unwrap();
+    fs::create_dir(sandbox.path("home")).unwrap();
+    sandbox.run(["status"]).exits(5);
+
+    sandbox.run(["sync", "--dry-run"]).exits(0).says("usb: would send").says("nas: would send");
+    assert!(!sandbox.path("usb").exists() || sandbox.names("usb").is_empty());
+    let ran = sandbox.run(["sync", "--json"]).exits(0);
+    let targets = ran.of_type("target");
+    assert_eq!(targets.len(), 2);
+    for target in &targets {
+        has_fields(
+            target,
+            &["target", "packs_copied", "bytes_sent", "bytes_resumed", "complete_snapshot", "behind"],
+        );
+        has_fields(target, &["duration_seconds"]);
+        assert_eq!((&target["complete_snapshot"], &target["behind"]), (&newest.clone().into(), &0.into()));
+        assert_eq!(target["bytes_sent"], target["bytes_to_copy"]);
+    }
+    assert_eq!(ran.summary()["complete"], 2);
+    sandbox.run(["status"]).exits(0);
+    for object in sandbox.objects("") {
+        let name = object.strip_prefix(sandbox.path("repo")).unwrap().to_owned();
+        assert!(fs::read(sandbox.path("usb").join(&name)).unwrap() == fs::read(&object).unwrap(), "{name:?}");
+    }
+    sandbox.run(["sync"]).exits(0).says("usb: complete up to").says("nothing was to be sent");
+
+    // The copy alone gives everything back.
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    let restore = ["restore", "latest", "--repo", "nas", "--key-file", "recovery", "--target", "back"];
+    sandbox.run(restore).exits(0);
+    let back = sandbox.text("back") + &sandbox.text("src/new");
+    assert_eq!(read(back), "n");
+}
+
+#[test]
+fn a_replica_that_cannot_be_reached_costs_the_others_nothing() {
+    let sandbox = Sandbox::with_repository();
+    let id = sandbox.backup(&["src"]);
+    sandbox.write("file", "this is no folder");
+    sandbox.run(["init", "--repo", "stranger", "--recovery-file", "r2"]).exits(0);
+    let ran = sandbox.run(["sync", "--to", "file", "--to", "stranger", "--to", "good", "--json"]).exits(5);
+    let failed = ran.of_type("target-failed");
+    assert_eq!(
+        failed.iter().map(|f| f["target"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["file", "stranger"]
+    );
+    failed.iter().for_each(|failed| has_fields(failed, &["code", "message", "hint", "location"]));
+    let good = ran.of_type("target").remove(0);
+    assert_eq!((&good["target"], &good["complete_snapshot"]), (&"good".into(), &id.into()));
+    sandbox.run(["sync", "--to", "stranger"]).exits(5).complains("stranger: this is repository");
+}
+
+#[test]
+fn sync_says_what_it_needs() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.run(["sync"]).exits(2).complains("there is no replica").complains("--to");
+    sandbox.run(["sync", "--to", "repo"]).exits(2).complains("this is the repository itself");
+    sandbox.run(["sync", "--to", "copy"]).exits(0).says("there is no snapshot yet");
+    sandbox.run(["snapshots", "--repo", "copy", "--key-file", "recovery"]).exits(0);
+}
+
+#[test]
+fn a_damaged_pack_is_not_carried_on_and_named() {
+    let sandbox = Sandbox::with_repository();
+    let whole = sandbox.backup(&["src"]);
+    let before = sandbox.objects("packs");
+    sandbox.write("src/more", super::sandbox::noise(200_000));
+    sandbox.backup(&["src"]);
+    let pack = sandbox.objects("packs").into_iter().find(|pack| !before.contains(pack)).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&pack, bytes).unwrap();
+    let ran = sandbox.run(["sync", "--to", "copy", "--json"]).exits(5);
+    let target = ran.of_type("target").remove(0);
+    assert_eq!((&target["complete_snapshot"], &target["behind"]), (&whole.into(), &1.into()));
+    assert!(!sandbox.path("copy/packs").join(pack.file_name().unwrap()).exists());
+    let name = pack.file_name().unwrap().to_str().unwrap();
+    sandbox.run(["sync", "--to", "copy"]).exits(5).complains(name).complains("damaged here");
+    sandbox.run(["check", "--repo", "copy"]).exits(0);
+}

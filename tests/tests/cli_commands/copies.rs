@@ -41,7 +41,7 @@ fn sync_carries_everything_to_every_replica_and_then_nothing() {
     let restore = ["restore", "latest", "--repo", "nas", "--key-file", "recovery", "--target", "back"];
     sandbox.run(restore).exits(0);
     let back = sandbox.text("back") + &sandbox.text("src/new");
-    assert_eq!(read(back), "n");
+    assert_eq!(read(back), b"n");
 }
 
 #[test]

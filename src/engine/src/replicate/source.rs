@@ -51,7 +51,7 @@ impl<'a> Source<'a> {
         Ok(Self {
             repo,
             catalog,
-            snapshots: Snapshots::load(repo, catalog)?,
+            snapshots: Snapshots::load_for_reading(repo, catalog)?,
             files: repo.store().capabilities().files,
             spool: options.spool.clone(),
             download: options.download.clone(),

@@ -19,7 +19,8 @@ pub use upkeep::{
 const ABOUT: &str =
     "Backs up folders, disk images and block devices into a repository of immutable, encrypted packs";
 const AFTER: &str = "\
-Repositories: a path, file:///PATH, or memory: (gone when the command ends)
+Repositories: a path, file:///PATH, sftp://USER@HOST/PATH, webdav+https://USER@HOST/PATH,
+s3://BUCKET/PREFIX?endpoint=URL&region=R, or memory: (gone when the command ends)
 SNAPSHOT: an id, the first digits of one, or `latest`
 
 Environment: FARDEL_CONFIG, FARDEL_REPOSITORY, FARDEL_KEY_FILE, FARDEL_PASSPHRASE_COMMAND, FARDEL_CACHE_DIR, NO_COLOR

@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::args::GlobalArgs;
-use crate::config_file::{ConfigFile, Job as FileJob};
+use crate::config_file::{ConfigFile, Job as FileJob, Store as FileStore, Text};
 use crate::error::{Failure, Result};
 use crate::human;
 use crate::location::Location;
+use crate::stores::Settings;
 
 const FILE: &str = "fardel.yaml";
 
@@ -40,6 +41,8 @@ pub struct Config {
     pub memory: u64,
     /// What to back up.
     pub jobs: Vec<Job>,
+    /// How stores on other machines are reached.
+    pub stores: Vec<Settings>,
 }
 
 /// The memory that is used unless the configuration says otherwise, in bytes.
@@ -174,6 +177,7 @@ impl Config {
             level: file.compression.map(|level| level.0),
             memory: file.memory.map_or(MEMORY, |size| size.0),
             jobs: file.jobs.iter().map(|job| Job::resolve(job, &base)).collect(),
+            stores: file.stores.iter().map(|store| store_settings(store, &base)).collect(),
         })
     }
 
@@ -244,6 +248,18 @@ impl Job {
             one_file_system: job.one_file_system,
             tags: job.tags.iter().map(|text| text.value.clone()).collect(),
         }
+    }
+}
+
+fn store_settings(store: &FileStore, base: &Path) -> Settings {
+    let text = |text: &Option<Text>| text.as_ref().map(|text| text.value.clone());
+    let command = store.transport_command.as_ref();
+    Settings {
+        url: store.url.value.clone(),
+        transport_command: command.map(|words| words.iter().map(|word| word.value.clone()).collect()),
+        password_command: text(&store.password_command),
+        token_command: text(&store.token_command),
+        ca_file: store.ca_file.as_ref().map(|path| path.path(base)),
     }
 }
 

@@ -39,6 +39,25 @@ pub struct ConfigFile {
     /// What to back up.
     #[serde(default)]
     pub jobs: Vec<Job>,
+    /// How stores on other machines are reached.
+    #[serde(default)]
+    pub stores: Vec<Store>,
+}
+
+/// The way to the stores whose URL begins with a text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Store {
+    /// How their URLs begin.
+    pub url: Text,
+    /// A program and its arguments that carry SFTP there, instead of `ssh`.
+    pub transport_command: Option<Vec<Text>>,
+    /// A shell command that prints the password.
+    pub password_command: Option<Text>,
+    /// A shell command that prints a token.
+    pub token_command: Option<Text>,
+    /// Certificates that are trusted besides those of the system.
+    pub ca_file: Option<Text>,
 }
 
 /// A copy of the repository.
@@ -300,7 +319,8 @@ mod tests {
             "repository: /r\nkey_file: k\npassphrase_command: pass fardel\npack_size: 32MiB\nchunk_size: 131072\n\
              compression: -1\nmemory: 128M\nreplicas:\n  - name: usb\n    url: /mnt/usb\njobs:\n  - name: home\n    \
              sources: [/home]\n    excludes: ['*.tmp']\n    exclude_from: [x]\n    tags: [a]\n    one_file_system: true\n    \
-             exclude_caches: true\n    exclude_larger_than: 1G\n",
+             exclude_caches: true\n    exclude_larger_than: 1G\nstores:\n  - url: sftp://nas\n    transport_command: [a, b c]\n    \
+             password_command: p\n    token_command: t\n    ca_file: ca.pem\n",
         );
         let file = file.expect("it is right");
         assert_eq!(file.pack_size, Some(PackSize(32 << 20)));
@@ -310,6 +330,7 @@ mod tests {
         assert_eq!(file.jobs[0].exclude_larger_than, Some(FileSize(1 << 30)));
         assert_eq!(file.jobs[0].sources[0].path(Path::new("/base")), Path::new("/home"));
         assert_eq!(file.key_file.unwrap().path(Path::new("/base")), Path::new("/base/k"));
+        assert_eq!(file.stores[0].transport_command.as_ref().unwrap()[1].value, "b c");
     }
 
     #[test]

@@ -108,13 +108,15 @@ fn store_advice(kind: StoreKind) -> &'static str {
         StoreKind::NoSpace => {
             "free some room there and run it again: what was stored so far is kept and found again"
         }
-        StoreKind::Denied => "look at the permissions of the repository's folder, and who runs this",
+        StoreKind::Denied => {
+            "look at the permissions there, at the password or the keys that were used, and who runs this"
+        }
         StoreKind::Transient | StoreKind::Stopped => {
             "run it again: what was stored so far is kept and found again"
         }
         StoreKind::Damaged => "run `fardel check` here: the copy that was to be carried is damaged",
         StoreKind::Invalid | StoreKind::Other => {
-            "look whether the disk is well and still mounted, then run `fardel check`"
+            "look whether the place is right, and the disk or the server there well; then run `fardel check`"
         }
     }
 }

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
+use crate::remote::Remote;
 
 /// The schemes of this build, for messages.
-const KNOWN: &str = "a path, file:///… or memory:";
+const KNOWN: &str = "a path, file:///…, sftp://…, webdav+https://…, s3://… or memory:";
 
 /// A place for a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A folder.
     Folder(PathBuf),
+    /// A folder or a bucket on another machine.
+    Remote(Remote),
     /// The memory of this process, for trying things out.
     Memory,
 }
@@ -31,6 +34,12 @@ impl Location {
             return file_url(rest).map(Self::Folder).ok_or_else(|| {
                 let message = format!("{text}: a file URL has an absolute path: file:///srv/backup");
                 Failure::new(Exit::Usage, message, "write the path itself instead")
+            });
+        }
+        if let Some(remote) = Remote::parse(text) {
+            return remote.map(Self::Remote).map_err(|why| {
+                let hint = format!("a path that looks like a URL is written ./{}", redacted(text));
+                Failure::usage(format!("{}: {why}", redacted(text)), hint)
             });
         }
         if let Some(scheme) = scheme(text) {
@@ -60,6 +69,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => f.write_str(&crate::human::path(path)),
+            Self::Remote(remote) => remote.fmt(f),
             Self::Memory => f.write_str("memory:"),
         }
     }
@@ -77,7 +87,7 @@ pub fn redacted(text: &str) -> String {
 /// The scheme of a URL; a path has none, even when a colon stands in it.
 fn scheme(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once(':')?;
-    let known = ["s3", "sftp", "rclone", "gs", "azure", "b2", "rest"].contains(&scheme);
+    let known = ["rclone", "gs", "azure", "b2", "rest"].contains(&scheme);
     let valid = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));
     (valid && (known || text[scheme.len()..].starts_with("://"))).then_some(scheme)
@@ -134,15 +144,19 @@ mod tests {
             assert_eq!(parse(text).ok(), Some(Location::Folder(path.into())), "{text}");
         }
         assert_eq!(parse("memory:").ok(), Some(Location::Memory));
+        assert_eq!(parse("sftp://nas/x").unwrap().to_string(), "sftp://nas/x");
+        assert_eq!(parse("./sftp://nas/x").unwrap().to_string(), "/here/sftp:/nas/x");
     }
 
     #[test]
     fn other_schemes_are_named_without_their_passwords() {
         for text in [
-            "s3://bucket/x",
+            "gs://bucket/x",
+            "b2:bucket",
+            "ftp://ann:pw@host/x",
+            "sftp://ann:pw@host/x",
+            "s3://ann:pw@bucket",
             "s3:bucket",
-            "webdav+https://ann:pw@host/x",
-            "sftp://host/x",
             "file://host/x",
             "",
             "file:///a%0",

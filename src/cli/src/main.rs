@@ -21,9 +21,12 @@ mod open;
 mod output;
 mod progress;
 mod prompt;
+mod remote;
+mod secret_input;
 mod size;
 mod snapshot_path;
 mod span;
+mod stores;
 mod table;
 
 use std::process::ExitCode;

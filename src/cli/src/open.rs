@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::location::Location;
-use crate::{human, key_file, material};
+use crate::{human, key_file, material, stores};
 
 /// Which key a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Opened {
 ///
 /// # Errors
 /// When there is something else than a store.
-pub fn store(location: &Location) -> Result<Arc<dyn Store>> {
+pub fn store(config: &Config, location: &Location) -> Result<Arc<dyn Store>> {
     match location {
         Location::Memory => Ok(Arc::new(MemoryStore::new())),
         Location::Folder(path) if path.exists() && !path.is_dir() => {
@@ -51,6 +51,7 @@ pub fn store(location: &Location) -> Result<Arc<dyn Store>> {
             Err(Failure::new(Exit::NoRepository, message, "name the folder of the repository with --repo"))
         }
         Location::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
+        Location::Remote(remote) => stores::open(config, remote),
     }
 }
 
@@ -79,7 +80,7 @@ pub fn open(config: &Config, access: Access) -> Result<Opened> {
 /// # Errors
 /// As [`open`].
 pub fn open_at(config: &Config, location: Location, access: Access) -> Result<Opened> {
-    let store = store(&location)?;
+    let store = store(config, &location)?;
     let none = || no_repository(&location);
     let id = id(&store)?.ok_or_else(none)?;
     let material = match access {

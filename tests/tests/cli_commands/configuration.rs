@@ -56,7 +56,7 @@ fn jobs_are_backed_up_each_as_a_snapshot() {
 #[test]
 fn a_configuration_with_a_password_is_for_its_owner_alone() {
     let sandbox = Sandbox::with_repository();
-    let config = "repository: repo\nreplicas:\n  - name: away\n    url: webdav+https://ann:secret@host/x\n";
+    let config = "repository: repo\nreplicas:\n  - name: away\n    url: ftp://ann:secret@host/x\n";
     sandbox.write("fardel.yaml", config);
     let ran =
         sandbox.run(["snapshots"]).exits(2).complains("others can read this secret").complains("chmod 600");
@@ -64,8 +64,7 @@ fn a_configuration_with_a_password_is_for_its_owner_alone() {
     sandbox.write_secret("fardel.yaml", config);
     sandbox.run(["snapshots"]).exits(0);
     // A replica that this build cannot reach is told by name, without the password.
-    let ran =
-        sandbox.run(["status"]).exits(5).complains("replica away").complains("webdav+https://ann:***@host/x");
+    let ran = sandbox.run(["status"]).exits(5).complains("replica away").complains("ftp://ann:***@host/x");
     assert!(!ran.stderr.contains("secret"));
 }
 

@@ -155,7 +155,7 @@ fn open_or_make(app: &App, args: &BackupArgs, location: Location) -> Result<Open
         let opened = open::open_at(&app.config, location, Access::Key)?;
         return may_write(opened);
     }
-    let store = open::store(&location)?;
+    let store = open::store(&app.config, &location)?;
     if open::id(&store)?.is_some() {
         return may_write(open::open_at(&app.config, location, Access::Key)?);
     }

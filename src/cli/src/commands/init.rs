@@ -75,7 +75,7 @@ pub fn run(app: &App, args: &InitArgs) -> Result<Exit> {
         }
         (_, None) => None,
     };
-    let store = open::store(&location)?;
+    let store = open::store(&app.config, &location)?;
     let new = New {
         args: &args.new,
         host: args.host.clone().unwrap_or_else(host_name),
@@ -111,7 +111,7 @@ pub fn create(app: &App, location: &Location, store: &Arc<dyn Store>, new: &New<
     let prepared = prepare(Blocking::new(store.clone()), &location.to_string(), &options)?;
     let key_file = match location {
         Location::Memory => None,
-        Location::Folder(_) => {
+        Location::Folder(_) | Location::Remote(_) => {
             let own = || key_file::default_path(&app.config, &prepared.id);
             Some(app.config.key_file.clone().unwrap_or_else(own))
         }

@@ -71,7 +71,7 @@ fn open(
     find: impl FnOnce(&RepositoryId) -> Result<Option<Material>>,
 ) -> Result<(Opened, Option<Material>)> {
     let location = app.config.location()?;
-    let store = open::store(&location)?;
+    let store = open::store(&app.config, &location)?;
     let Some(id) = open::id(&store)? else { return Err(open::no_repository(&location)) };
     match find(&id)? {
         // What is in the files of `keys/` a host does not learn: its own file says who it is.

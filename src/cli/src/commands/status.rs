@@ -96,7 +96,7 @@ pub fn run(app: &App, args: &StatusArgs) -> Result<Exit> {
 }
 
 fn look_at_replica(app: &App, name: &str, location: Location, original: &Original) -> Result<bool> {
-    let store = open::store(&location)?;
+    let store = open::store(&app.config, &location)?;
     let opened = open::open_with(&app.config, store, location, None, Some(original.id))?;
     look(app, name, &opened, Some(original))
 }

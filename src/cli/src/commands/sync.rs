@@ -66,7 +66,7 @@ pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
                 "name another place with --to",
             ));
         }
-        match open::store(&location) {
+        match open::store(&app.config, &location) {
             Ok(store) => reached.push((name, location, store)),
             Err(failure) => failed.push((name, location, failure)),
         }

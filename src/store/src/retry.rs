@@ -217,7 +217,7 @@ impl<S: Store> Store for Retrying<S> {
         let begin = async move {
             let mut failure = 0;
             loop {
-                let mut listing = self.inner.list(prefix);
+                let mut listing = self.inner.list(prefix).fuse();
                 match listing.next().await {
                     Some(Err(error)) => {
                         if let Err(error) = self.pause_or(failure, error).await {

@@ -99,3 +99,35 @@ async fn reads_are_repeated() {
     store.inner().set_read_fault(&key("a"), Some(ReadFault { kind, once: true }));
     assert_eq!(store.get_range(&key("a"), ByteRange::All).await.unwrap(), "body");
 }
+
+/// A store whose listing has to be left alone once it has ended, as streams may ask for.
+#[derive(Debug)]
+struct Unfolding;
+
+#[async_trait]
+impl Store for Unfolding {
+    async fn put_new(&self, key: &Key, _: Body) -> Result<()> {
+        Err(Error::new(ErrorKind::Denied, key, "it is empty for ever"))
+    }
+
+    async fn get_range(&self, key: &Key, _: ByteRange) -> Result<Bytes> {
+        Err(Error::new(ErrorKind::NotFound, key, "it is empty for ever"))
+    }
+
+    fn list<'a>(&'a self, _: &'a str) -> BoxStream<'a, Result<Listed>> {
+        stream::unfold((), |()| std::future::ready(None)).boxed()
+    }
+
+    async fn delete(&self, _: &Key) -> Result<()> {
+        Ok(())
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        MemoryStore::new().capabilities()
+    }
+}
+
+#[tokio::test]
+async fn an_empty_listing_is_not_asked_twice_for_its_end() {
+    assert_eq!(Retrying::new(Unfolding).list("").count().await, 0);
+}

@@ -49,7 +49,7 @@ fn wrong_usage_is_2() {
         &["restore", "latest"],
         &["restore", "/home", "--target", "x"],
         &["dump", "latest"],
-        &["snapshots", "--repo", "s3://bucket/x"],
+        &["snapshots", "--repo", "gs://bucket/x"],
         &["snapshots", "-q", "-v"],
         &["check", "--sample", "0%"],
         &["init", "--chunk-size", "65537"],
@@ -59,9 +59,9 @@ fn wrong_usage_is_2() {
         let ran = sandbox.run(arguments).exits(2);
         assert!(!ran.stderr.is_empty(), "{arguments:?}");
     }
-    let ran = sandbox.run(["status", "--repo", "sftp://ann:secret@host/x"]).exits(2);
+    let ran = sandbox.run(["status", "--repo", "ftp://ann:secret@host/x"]).exits(2);
     assert!(
-        ran.stderr.contains("this build has no store for sftp") && !ran.stderr.contains("secret"),
+        ran.stderr.contains("this build has no store for ftp") && !ran.stderr.contains("secret"),
         "{}",
         ran.stderr
     );

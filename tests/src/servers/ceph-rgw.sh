@@ -6,6 +6,17 @@
 set -euo pipefail
 dir=$(realpath -m "$1") mon_port=$2 s3_port=$3 osds=${4:-1}
 fsid=$(cat /proc/sys/kernel/random/uuid)
+
+# What asks the monitor before it knows the cluster's id itself ends with EPERM ("wrong fsid") on a busy machine.
+again() {
+    local try
+    for ((try = 0; try < 10; try++)); do
+        "$@" && return
+        sleep 0.5
+    done
+    return 1
+}
+
 rm -rf "$dir"
 mkdir -p "$dir"/{mon,mgr/x,run,osd}
 cat >"$dir/ceph.conf" <<END
@@ -44,13 +55,9 @@ ceph-mgr -i x -c "$CEPH_CONF"
 for ((i = 0; i < osds; i++)); do
     mkdir -p "$dir/osd/$i"
     uuid=$(cat /proc/sys/kernel/random/uuid)
-    ceph -c "$CEPH_CONF" osd new "$uuid" >/dev/null
+    again ceph -c "$CEPH_CONF" osd new "$uuid" >/dev/null
     ceph-osd -i "$i" -c "$CEPH_CONF" --mkfs --osd-uuid "$uuid"
-    # On a busy machine it may ask before it knows the cluster's id, and ends with "wrong fsid".
-    for ((try = 0; ; try++)); do
-        ceph-osd -i "$i" -c "$CEPH_CONF" && break
-        ((try < 5))
-    done
+    again ceph-osd -i "$i" -c "$CEPH_CONF"
 done
 radosgw -n client.rgw.a -c "$CEPH_CONF"
 for ((i = 0; i < 240; i++)); do

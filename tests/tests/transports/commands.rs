@@ -64,6 +64,52 @@ impl User {
     }
 }
 
+impl User {
+    /// A repository in a folder, carried to the other machine, and restored from there.
+    fn carries_a_folder(&self) {
+        let sandbox = &self.sandbox;
+        let here = |arguments: &[&str]| {
+            let mut command = sandbox.command(arguments);
+            Ran::of(
+                command.envs(self.environment.iter().map(|(name, value)| (name, value))).output().unwrap(),
+            )
+        };
+        here(&["init", "--recovery-file", "recovery"]).exits(0);
+        here(&["backup", "src"]).exits(0);
+        let sync = here(&["sync", "--to", &self.url, "--json"]).exits(0);
+        assert_eq!(sync.summary()["complete"], 1, "{}", sync.stdout);
+        let again = here(&["sync", "--to", &self.url, "--json"]).exits(0);
+        assert_eq!(again.summary()["bytes_sent"], 0, "{}", again.stdout);
+        self.run(&["restore", "latest", "--target", "out"]).exits(0);
+        let source = sandbox.path("src/sub/large");
+        assert!(read(sandbox.path("out").join(source.strip_prefix("/").unwrap())) == read(source));
+    }
+}
+
+#[test]
+fn a_folder_is_carried_to_each_of_them() {
+    if std::path::Path::new(Sshd::SFTP_SERVER).exists() {
+        let user = User::new("sftp://dom0/~/replica");
+        let config =
+            format!("stores:\n  - url: sftp://dom0\n    transport_command: [{}, -e]\n", Sshd::SFTP_SERVER);
+        user.sandbox.write("fardel.yaml", config);
+        user.carries_a_folder();
+    }
+    for server in [Dav::nginx(), Dav::apache(), Dav::rclone()].into_iter().flatten() {
+        let user = User::new(webdav(&server, Dav::USER));
+        let netrc = format!("default login {} password \"{}\"\n", Dav::USER, Dav::PASSWORD);
+        user.sandbox.write_secret("home/.netrc", netrc);
+        user.carries_a_folder();
+    }
+    if let Some(ceph) = Ceph::shared() {
+        let bucket = ceph.make_bucket("carried");
+        let user = User::new(format!("s3://{bucket}/r?endpoint={}", ceph.url()))
+            .with("AWS_ACCESS_KEY_ID", Ceph::KEY)
+            .with("AWS_SECRET_ACCESS_KEY", Ceph::SECRET);
+        user.carries_a_folder();
+    }
+}
+
 fn nothing_said(of: &str, said: &[Ran]) {
     for ran in said {
         assert!(!ran.stdout.contains(of) && !ran.stderr.contains(of), "{}{}", ran.stdout, ran.stderr);

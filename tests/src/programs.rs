@@ -3,13 +3,19 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
 /// The built command.
 ///
 /// # Panics
-/// When it is not built: cargo builds no binary of another package for a test.
+/// When it is not built, or was built from other sources: cargo builds no binary of another package for a test.
 #[must_use]
 pub fn fardel_binary() -> PathBuf {
+    static FOUND: LazyLock<PathBuf> = LazyLock::new(find_fardel);
+    FOUND.clone()
+}
+
+fn find_fardel() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // target/PROFILE/deps/SUITE-HASH; the command lies in target/PROFILE.
     let profile = test.parent().and_then(Path::parent).expect("a suite lies in deps");
@@ -19,6 +25,21 @@ pub fn fardel_binary() -> PathBuf {
         "{} is not there: run `cargo build -p fardel` first, for the same profile",
         binary.display()
     );
+    let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    let built = changed(&binary);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut folders = vec![root.join("src"), root.join("backends")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") && changed(&path) > built {
+                let (binary, source) = (binary.display(), path.display());
+                panic!("{binary} is older than {source}: run `cargo build -p fardel` first, for the same profile");
+            }
+        }
+    }
     binary
 }
 

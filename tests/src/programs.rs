@@ -36,7 +36,9 @@ fn find_fardel() -> PathBuf {
                 folders.push(path);
             } else if path.extension().is_some_and(|extension| extension == "rs") && changed(&path) > built {
                 let (binary, source) = (binary.display(), path.display());
-                panic!("{binary} is older than {source}: run `cargo build -p fardel` first, for the same profile");
+                panic!(
+                    "{binary} is older than {source}: run `cargo build -p fardel` first, for the same profile"
+                );
             }
         }
     }

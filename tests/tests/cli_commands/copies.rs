@@ -10,7 +10,7 @@ fn sync_carries_everything_to_every_replica_and_then_nothing() {
     let newest = sandbox.backup(&["src"]);
     sandbox.write("fardel.yaml", "replicas:\n  - name: usb\n    url: usb\n  - name: nas\n    url: mnt/nas\n");
     // Without any key.
-    fs::rename(sandbox.path("home"), sandbox.path("home-with-keys")).unwrap();
+    fs::remove_dir_all(sandbox.path("home")).unwrap();
     fs::create_dir(sandbox.path("home")).unwrap();
     sandbox.run(["status"]).exits(5);
 

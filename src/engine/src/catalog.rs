@@ -119,6 +119,47 @@ impl Catalog {
         self.packs.get(hash)?.iter().find(|copy| copy.stored.size == size)
     }
 
+    /// The object of this name, as it was listed.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&Stored> {
+        match name {
+            Name::Card => self.card.as_ref(),
+            Name::Pack(hash, generation) => {
+                let copy = self.packs.get(hash)?.iter().find(|copy| copy.generation == *generation);
+                copy.map(|copy| &copy.stored)
+            }
+            Name::Index(hash) => self.index.get(hash),
+            Name::Keys(hash) => self.keys.get(hash),
+            Name::List(hash) => self.lists.get(hash),
+            Name::Root(hash) => self.roots.get(hash),
+            Name::Manifest(writer, n) => self.manifests.get(&(*writer, *n)),
+            Name::Seal(writer, n) => self.seals.get(&(*writer, *n)),
+            Name::Signers(n) => self.signers.get(n),
+            Name::SignersSig(n) => self.signer_sigs.get(n),
+            Name::Tomb(writer, n) => self.tombs.get(&(*writer, *n)),
+            Name::TombSig(writer, n) => self.tomb_sigs.get(&(*writer, *n)),
+            Name::Intent(nonce) => self.intents.get(nonce),
+            Name::Ack(replica, n) => self.acks.get(&(replica.clone(), *n)),
+        }
+    }
+
+    /// How many objects share the folder in which this one would lie; it decides the fan-out.
+    #[must_use]
+    pub fn siblings(&self, name: &Name) -> usize {
+        match name {
+            Name::Pack(..) => self.packs.len(),
+            Name::List(_) => self.lists.len(),
+            Name::Root(_) => self.roots.len(),
+            Name::Index(_) => self.index.len(),
+            Name::Manifest(writer, _) => self.manifests.keys().filter(|(w, _)| w == writer).count(),
+            Name::Seal(writer, _) => self.seals.keys().filter(|(w, _)| w == writer).count(),
+            Name::Tomb(writer, _) | Name::TombSig(writer, _) => {
+                self.tombs.keys().filter(|(w, _)| w == writer).count()
+            }
+            _ => 0,
+        }
+    }
+
     /// Everything that was listed and is ours, with its parsed name.
     pub fn objects(&self) -> impl Iterator<Item = (Name, &Stored)> {
         let packs = self

@@ -8,7 +8,7 @@ use super::Target;
 use super::source::Source;
 use crate::Result;
 use crate::bridge::Blocking;
-use crate::catalog::{Catalog, Stored};
+use crate::catalog::Catalog;
 use crate::index::is_usable;
 use crate::repository::{OpenOptions, Repository};
 use crate::snapshots::Tombs;
@@ -56,14 +56,13 @@ impl Arrival {
         source: &Source<'_>,
         closure: impl Iterator<Item = &'p PackEntry>,
     ) -> Result<Vec<PackEntry>> {
-        let tombs = Catalog::load_prefix(&self.store, "tombs/")?;
-        self.tombs = self.load_tombs(source, &tombs)?;
+        self.look_for_tombs(source)?;
         self.catalog.packs = Catalog::load_prefix(&self.store, "packs/")?.packs;
         Ok(closure.filter(|pack| !self.has(pack)).cloned().collect())
     }
 
-    /// What was revoked until now.
-    pub fn look_for_revocations(&mut self, source: &Source<'_>) -> Result<()> {
+    /// What was forgotten, condemned and revoked until now.
+    pub fn look_for_tombs(&mut self, source: &Source<'_>) -> Result<()> {
         let tombs = Catalog::load_prefix(&self.store, "tombs/")?;
         self.tombs = self.load_tombs(source, &tombs)?;
         Ok(())
@@ -84,26 +83,6 @@ impl Arrival {
 
     /// Whether an object lies there with this size.
     pub fn holds(&self, name: &Name, size: u64) -> bool {
-        let catalog = &self.catalog;
-        let there: Option<&Stored> = match name {
-            Name::Card => catalog.card.as_ref(),
-            Name::Index(hash) => catalog.index.get(hash),
-            Name::Keys(hash) => catalog.keys.get(hash),
-            Name::List(hash) => catalog.lists.get(hash),
-            Name::Root(hash) => catalog.roots.get(hash),
-            Name::Manifest(writer, n) => catalog.manifests.get(&(*writer, *n)),
-            Name::Seal(writer, n) => catalog.seals.get(&(*writer, *n)),
-            Name::Signers(n) => catalog.signers.get(n),
-            Name::SignersSig(n) => catalog.signer_sigs.get(n),
-            Name::Tomb(writer, n) => catalog.tombs.get(&(*writer, *n)),
-            Name::TombSig(writer, n) => catalog.tomb_sigs.get(&(*writer, *n)),
-            Name::Intent(nonce) => catalog.intents.get(nonce),
-            Name::Ack(replica, n) => catalog.acks.get(&(replica.clone(), *n)),
-            Name::Pack(hash, generation) => {
-                let copies = catalog.packs.get(hash).into_iter().flatten();
-                copies.into_iter().find(|copy| copy.generation == *generation).map(|copy| &copy.stored)
-            }
-        };
-        there.is_some_and(|stored| stored.size == size)
+        self.catalog.get(name).is_some_and(|stored| stored.size == size)
     }
 }

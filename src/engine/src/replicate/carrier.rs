@@ -264,7 +264,7 @@ impl Carrier<'_> {
             let seal = step.objects.iter().filter(|(name, _)| matches!(name, Name::Seal(..)));
             self.objects(seal)?;
         }
-        self.arrival.look_for_revocations(self.source)?;
+        self.arrival.look_for_tombs(self.source)?;
         if let Some(intent) = self.intent.take_if(|intent| intent.is_revoked(&self.arrival.tombs)) {
             self.intent = Some(intent.extend(self.source, &self.arrival.store, Vec::new())?);
             return Ok(false);
@@ -300,7 +300,7 @@ impl Carrier<'_> {
     /// Carries an object that is no pack.
     fn object(&self, name: &Name, stored: &Stored) -> Result<()> {
         let store = &self.arrival.store;
-        let key = key_of(name, Catalog::fan_out(self.siblings(name)));
+        let key = key_of(name, Catalog::fan_out(self.arrival.catalog.siblings(name)));
         let done = || {
             self.target.monitor.counters().done(1, 0);
             Ok(())
@@ -327,21 +327,5 @@ impl Carrier<'_> {
             .map_err(|_| Error::Interrupted)?;
         store.put_same(&key, bytes.to_vec())?;
         done()
-    }
-
-    /// How many objects lie beside this one.
-    fn siblings(&self, name: &Name) -> usize {
-        let catalog = &self.arrival.catalog;
-        match name {
-            Name::List(_) => catalog.lists.len(),
-            Name::Root(_) => catalog.roots.len(),
-            Name::Index(_) => catalog.index.len(),
-            Name::Manifest(writer, _) => catalog.manifests.keys().filter(|(w, _)| w == writer).count(),
-            Name::Seal(writer, _) => catalog.seals.keys().filter(|(w, _)| w == writer).count(),
-            Name::Tomb(writer, _) | Name::TombSig(writer, _) => {
-                catalog.tombs.keys().filter(|(w, _)| w == writer).count()
-            }
-            _ => 0,
-        }
     }
 }

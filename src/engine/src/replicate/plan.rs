@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 
 use fardel_format::ObjectHash;
-use fardel_format::names::{Name, PackName};
+use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack_list::PackEntry;
 use fardel_format::tomb::{Takes, Tomb};
 
 use super::arrival::Arrival;
 use super::source::Source;
 use crate::Result;
-use crate::catalog::{Catalog, Stored};
+use crate::catalog::{Stored, key_of};
 use crate::snapshots::Sealed;
 use crate::status::{Amount, Known};
 
@@ -172,8 +172,7 @@ fn step(
     }
     let mut objects = Vec::new();
     let mut need = |name: Name, stored: Option<&Stored>| -> Result<(), String> {
-        let stored = stored
-            .ok_or_else(|| format!("{} is missing", crate::catalog::key_of(&name, Catalog::fan_out(0))))?;
+        let stored = stored.ok_or_else(|| format!("{} is missing", key_of(&name, FanOut::FLAT)))?;
         if !arrival.holds(&name, stored.size) {
             objects.push((name, stored.clone()));
         }

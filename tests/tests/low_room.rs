@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fardel_backends::folder::{FolderOptions, FolderStore, SimFs};
 use fardel_engine::Error;
@@ -18,21 +17,9 @@ const MIB: u64 = 1 << 20;
 
 fn options(source: &Path, dry_run: bool) -> BackupOptions {
     BackupOptions {
-        sources: vec![SourceSpec::Path(source.to_owned())],
-        host: "test".into(),
-        user: None,
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        exclude_files: Vec::new(),
-        exclude_caches: false,
-        exclude_larger_than: None,
-        one_file_system: false,
-        chunk_size: None,
-        force: false,
         dry_run,
-        checkpoint_every: Duration::from_secs(3600),
-        never: Vec::new(),
         packer: PackerOptions { threads: 1, ..PackerOptions::default() },
+        ..BackupOptions::new("test", vec![SourceSpec::Path(source.to_owned())])
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use fardel_format::age_file::{Identities, Recipients};
 use fardel_format::frame::{Compressor, Plain};
@@ -109,21 +108,8 @@ impl Fixture {
     /// How the backups of this fixture are made.
     pub fn options(&self, sources: Vec<SourceSpec>) -> BackupOptions {
         BackupOptions {
-            sources,
-            host: "test".into(),
-            user: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            exclude_files: Vec::new(),
-            exclude_caches: false,
-            exclude_larger_than: None,
-            one_file_system: false,
-            chunk_size: None,
-            force: false,
-            dry_run: false,
-            checkpoint_every: Duration::from_secs(3600),
-            never: Vec::new(),
             packer: PackerOptions { threads: 1, ..PackerOptions::default() },
+            ..BackupOptions::new("test", sources)
         }
     }
 

@@ -234,26 +234,15 @@ fn options(site: &Site, view: &View, manner: &Manner) -> BackupOptions {
     }
     sources.push(SourceSpec::Path(view.image()));
     BackupOptions {
-        sources,
-        host: format!("host-{}", manner.host),
-        user: None,
         tags: vec![format!("v{}", manner.version)],
-        excludes: Vec::new(),
-        exclude_files: Vec::new(),
-        exclude_caches: false,
-        exclude_larger_than: None,
-        one_file_system: false,
-        chunk_size: None,
-        force: false,
-        dry_run: false,
         checkpoint_every: if manner.checkpoints { Duration::ZERO } else { Duration::from_secs(3600) },
-        never: Vec::new(),
         packer: PackerOptions {
             pack_size: 64 << 10,
             level: 1,
             threads: manner.threads,
             packs_per_segment: manner.packs_per_segment,
         },
+        ..BackupOptions::new(format!("host-{}", manner.host), sources)
     }
 }
 

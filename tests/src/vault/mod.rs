@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use fardel_engine::backup::{self, BackupOptions, BackupReport, SourceSpec};
 use fardel_engine::bridge::Blocking;
@@ -222,22 +221,11 @@ impl Opened {
     /// # Errors
     /// Those of the backup.
     pub fn backup(&self, paths: &[&Path]) -> fardel_engine::Result<BackupReport> {
+        let sources = paths.iter().map(|path| SourceSpec::Path((*path).to_owned())).collect();
         let options = BackupOptions {
-            sources: paths.iter().map(|path| SourceSpec::Path((*path).to_owned())).collect(),
-            host: "test".into(),
-            user: None,
-            tags: Vec::new(),
-            excludes: Vec::new(),
-            exclude_files: Vec::new(),
-            exclude_caches: false,
-            exclude_larger_than: None,
-            one_file_system: false,
             chunk_size: Some(16 << 10),
-            force: false,
-            dry_run: false,
-            checkpoint_every: Duration::from_secs(3600),
-            never: Vec::new(),
             packer: PackerOptions { pack_size: 1 << 20, threads: 1, ..PackerOptions::default() },
+            ..BackupOptions::new("test", sources)
         };
         backup::backup(&self.repo, &self.catalog, &options, &Silent::default())
     }

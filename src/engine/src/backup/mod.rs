@@ -88,6 +88,30 @@ pub struct BackupOptions {
     pub packer: PackerOptions,
 }
 
+impl BackupOptions {
+    /// Everything in these sources as this machine, in the repository's own way; sealed on the way only after an hour.
+    #[must_use]
+    pub fn new(host: impl Into<String>, sources: Vec<SourceSpec>) -> Self {
+        Self {
+            sources,
+            host: host.into(),
+            user: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            exclude_files: Vec::new(),
+            exclude_caches: false,
+            exclude_larger_than: None,
+            one_file_system: false,
+            chunk_size: None,
+            force: false,
+            dry_run: false,
+            checkpoint_every: Duration::from_secs(3600),
+            never: Vec::new(),
+            packer: PackerOptions::default(),
+        }
+    }
+}
+
 /// What a backup did.
 #[derive(Clone, Debug, Default)]
 pub struct BackupReport {

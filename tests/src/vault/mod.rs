@@ -255,17 +255,7 @@ impl Opened {
         let folder = temporary_folder("restored");
         let snapshots = self.snapshots()?;
         let sealed = snapshots.find(&id.to_string())?;
-        let options = RestoreOptions {
-            target: folder.path().to_owned(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            in_place: false,
-            dry_run: false,
-            devices: false,
-            setid: false,
-            owners: None,
-            memory: 64 << 20,
-        };
+        let options = RestoreOptions::new(folder.path());
         let report = restore::restore(&self.repo, &self.catalog, sealed, None, &options, &Silent::default())?;
         Ok(Restored { report, folder })
     }

@@ -8,7 +8,7 @@ use fardel_format::ChunkId;
 use fardel_format::tree::{Node, NodeKind};
 use fardel_tests::disk_tree::{bytes, temporary_folder};
 
-use super::trees::{Tree, file_of, folder_of, options_for, volume_of};
+use super::trees::{Tree, file_of, folder_of, volume_of};
 
 #[test]
 fn maps_that_do_not_fit_their_files() {
@@ -149,7 +149,7 @@ fn a_chunk_larger_than_any_takes_no_memory() {
     let opened = tree.honest.vault.open();
     let snapshots = opened.snapshots().unwrap();
     let sealed = snapshots.find(&put.id.to_string()).unwrap();
-    let options = RestoreOptions { in_place: true, ..options_for(there.path()) };
+    let options = RestoreOptions { in_place: true, ..RestoreOptions::new(there.path()) };
     let restored =
         restore::restore(&opened.repo, &opened.catalog, sealed, None, &options, &Silent::default()).unwrap();
     assert!(!restored.is_whole(), "{restored:?}");

@@ -80,7 +80,7 @@ impl Tree {
         let opened = self.honest.vault.open();
         let snapshots = opened.snapshots().unwrap();
         let sealed = snapshots.find(&put.id.to_string()).unwrap();
-        let options = options_for(&folder.path().join("target"));
+        let options = RestoreOptions::new(folder.path().join("target"));
         let monitor = Silent::default();
         let begun = Instant::now();
         let report = std::thread::scope(|scope| {
@@ -123,20 +123,6 @@ impl Tree {
     pub fn forget(&self, put: &Put) {
         self.honest.vault.store.remove_raw(&put.seal);
         self.honest.vault.store.remove_raw(&put.manifest);
-    }
-}
-
-pub fn options_for(target: &Path) -> RestoreOptions {
-    RestoreOptions {
-        target: target.to_owned(),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        in_place: false,
-        dry_run: false,
-        devices: false,
-        setid: false,
-        owners: None,
-        memory: 64 << 20,
     }
 }
 

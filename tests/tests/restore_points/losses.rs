@@ -135,17 +135,7 @@ impl Fixture {
     }
 
     fn restore(&self, target: &Path) -> Result<RestoreReport> {
-        let options = RestoreOptions {
-            target: target.to_owned(),
-            include: Vec::new(),
-            exclude: Vec::new(),
-            in_place: true,
-            dry_run: false,
-            devices: false,
-            setid: true,
-            owners: None,
-            memory: 64 << 20,
-        };
+        let options = RestoreOptions { in_place: true, setid: true, ..RestoreOptions::new(target) };
         let inside = Some(&self.inside[..]);
         restore::restore(&self.repo, &self.catalog, &self.newer, inside, &options, &Silent::default())
             .map_err(|e| e.to_string())

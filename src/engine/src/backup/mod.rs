@@ -29,7 +29,7 @@ use crate::catalog::Catalog;
 use crate::commit::Outcome;
 use crate::index::ChunkIndex;
 use crate::monitor::Monitor;
-use crate::packs::{ChunkReader, PackReader, Packer, PackerOptions};
+use crate::packs::{ChunkReader, PackReader, Packer, PackerOptions, Remembering};
 use crate::repository::Repository;
 use crate::snapshots::Snapshots;
 use crate::{Error, Result};
@@ -212,14 +212,17 @@ fn attempt_backup(
     let snapshots = Snapshots::load(repo, catalog)?;
     let packs = PackReader::new(repo, catalog);
     let index = ChunkIndex::for_writing(repo, catalog, &snapshots, bad, &packs)?;
-    let packer = Packer::start(repo, catalog, index, options.packer.clone(), options.dry_run)?;
+    let mut packer = Packer::start(repo, catalog, index, options.packer.clone(), options.dry_run)?;
+    if !repo.keys().can_read && !options.dry_run {
+        packer.remember(Remembering::begin(parents::remembered_at(repo, options)));
+    }
     let parents = Parents::find(repo, catalog, &snapshots, options, bad)?;
-    let reading = if parents.is_empty() {
+    let reading = if parents.is_empty() || parents.remembered().is_some() {
         ChunkIndex::default()
     } else {
         ChunkIndex::for_reading(repo, catalog, &packs)?
     };
-    let chunks = ChunkReader::new(repo, &packs, &reading)?;
+    let chunks = ChunkReader::new(repo, &packs, &reading)?.of(parents.remembered());
     parents.announce(monitor);
 
     let mut session = Session::new(repo, catalog, options, monitor, packer, time, parents.newest());

@@ -1,6 +1,7 @@
 //! Which earlier snapshots a backup takes unchanged files over from.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
 use fardel_format::ObjectHash;
 use fardel_format::lines::Moment;
@@ -14,6 +15,7 @@ use crate::Result;
 use crate::catalog::Catalog;
 use crate::commit;
 use crate::monitor::Monitor;
+use crate::packs::{self, Remembered};
 use crate::repository::Repository;
 use crate::snapshots::{Sealed, Snapshots};
 
@@ -23,6 +25,7 @@ const PARENTS_BACK: usize = 64;
 /// Earlier snapshots that unchanged files are taken over from.
 pub struct Parents {
     found: Vec<Parent>,
+    remembered: Option<Remembered>,
 }
 
 struct Parent {
@@ -42,12 +45,25 @@ impl Parents {
         options: &BackupOptions,
         bad: &HashSet<ObjectHash>,
     ) -> Result<Self> {
-        let mut parents = Self { found: Vec::new() };
-        if options.force || !repo.keys().can_read {
+        let mut parents = Self { found: Vec::new(), remembered: None };
+        if options.force {
             return Ok(parents);
         }
         let own = repo.keys().host.as_ref().map(|host| host.signing.public().writer());
         let own = snapshots.sealed.iter().rev().filter(|sealed| Some(sealed.writer) == own);
+        if !repo.keys().can_read {
+            let Some(remembered) = Remembered::open(&remembered_at(repo, options)) else {
+                return Ok(parents);
+            };
+            let mut own = own;
+            let sealed = own.find(|sealed| sealed.id() == remembered.snapshot);
+            if let Some(sealed) = sealed.filter(|_| remembered.root.host == options.host) {
+                let root = remembered.root.clone();
+                parents.add(repo, catalog, snapshots, sealed, root, bad)?;
+                parents.remembered = Some(remembered);
+            }
+            return Ok(parents);
+        }
         let mut wanted: Vec<Vec<u8>> = options.sources.iter().map(path_of).collect();
         for sealed in own.take(PARENTS_BACK) {
             if wanted.is_empty() {
@@ -64,16 +80,34 @@ impl Parents {
             if root.host != options.host || !wanted.iter().any(holds) {
                 continue;
             }
-            let Some(packs) = commit::usable_closure(repo, catalog, snapshots, sealed)? else { continue };
-            if packs.iter().any(|pack| bad.contains(&pack.hash)) {
-                continue;
+            let held: Vec<_> = wanted.iter().filter(|path| holds(path)).cloned().collect();
+            let partial = root.partial;
+            if parents.add(repo, catalog, snapshots, sealed, root, bad)? && !partial {
+                wanted.retain(|path| !held.contains(path));
             }
-            if !root.partial {
-                wanted.retain(|path| !holds(path));
-            }
-            parents.found.push(Parent { sealed: sealed.clone(), root, packs });
         }
         Ok(parents)
+    }
+
+    /// Takes a snapshot as a parent, if everything that it needs can be relied on.
+    fn add(
+        &mut self,
+        repo: &Repository,
+        catalog: &Catalog,
+        snapshots: &Snapshots,
+        sealed: &Sealed,
+        root: Root,
+        bad: &HashSet<ObjectHash>,
+    ) -> Result<bool> {
+        let packs = commit::usable_closure(repo, catalog, snapshots, sealed)?;
+        let packs = packs.filter(|packs| !packs.iter().any(|pack| bad.contains(&pack.hash)));
+        let usable = packs.map(|packs| self.found.push(Parent { sealed: sealed.clone(), root, packs }));
+        Ok(usable.is_some())
+    }
+
+    /// What is remembered of the parent, on a host that may not read its own snapshots.
+    pub fn remembered(&self) -> Option<&Remembered> {
+        self.remembered.as_ref()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -113,6 +147,12 @@ impl Parents {
     fn finished(&self) -> Option<&Parent> {
         self.found.iter().find(|parent| !parent.root.partial)
     }
+}
+
+/// Where a host that may not read its own snapshots remembers the last one of these sources.
+pub fn remembered_at(repo: &Repository, options: &BackupOptions) -> PathBuf {
+    let sources: Vec<_> = options.sources.iter().map(path_of).collect();
+    packs::remembered_at(repo.cache(), &sources)
 }
 
 /// File systems stamp changes by a clock that ticks every few milliseconds: what changed in the tick in which the earlier

@@ -177,6 +177,10 @@ impl<'a> Session<'a> {
             self.last.as_ref(),
         )?;
         let outcome = unpublished.publish()?;
+        let is_last = !partial || self.monitor.interrupted();
+        if is_last && matches!(outcome, Outcome::Published(_)) {
+            self.packer.sealed(&root);
+        }
         self.report.bytes_added = packed.bytes_added;
         self.report.bytes_stored = packed.bytes_stored;
         self.report.packs_written = packed.packs.len() as u64;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use fardel_format::chunker::Chunker;
 use fardel_format::lines::Moment;
-use fardel_format::pack::PackKind;
 use fardel_format::rope::{Layout, RopeBuilder};
 use fardel_format::tree::{LeafSplitter, Node};
 use fardel_source::{Entry, Event, ExcludedBy, Kind, Meta, Owners, Run, Stability, Tree, WalkOptions};
@@ -127,8 +126,8 @@ impl<'a> TreeSaver<'a> {
         let top = self.stack.last_mut().expect("the root is open");
         top.leaf.extend_from_slice(line);
         if self.splitter.ends_after(name, top.leaf.len()) {
-            let id = packer.put(PackKind::Meta, &top.leaf)?;
-            top.rope.push(Some(id), 0, &mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf))?;
+            let id = packer.put_listing(&top.leaf)?;
+            top.rope.push(Some(id), 0, &mut |leaf: &[u8]| packer.put_listing(leaf))?;
             top.leaf.clear();
         }
         Ok(())
@@ -228,10 +227,10 @@ impl<'a> OpenFolder<'a> {
 fn finish(packer: &mut Packer, mut node: Node, leaf: &[u8], rope: &mut RopeBuilder) -> Result<Node> {
     let mut rope = std::mem::replace(rope, RopeBuilder::new(Layout::Listing));
     if !leaf.is_empty() {
-        let id = packer.put(PackKind::Meta, leaf)?;
-        rope.push(Some(id), 0, &mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf))?;
+        let id = packer.put_listing(leaf)?;
+        rope.push(Some(id), 0, &mut |leaf: &[u8]| packer.put_listing(leaf))?;
     }
-    node.entries = Some(rope.finish(&mut |leaf: &[u8]| packer.put(PackKind::Meta, leaf))?);
+    node.entries = Some(rope.finish(&mut |leaf: &[u8]| packer.put_listing(leaf))?);
     Ok(node)
 }
 

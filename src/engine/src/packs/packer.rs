@@ -18,10 +18,12 @@ use fardel_format::ids::ChunkKey;
 use fardel_format::names::{FanOut, Name};
 use fardel_format::pack::{PackKind, PackWriter, Toc};
 use fardel_format::pack_list::PackEntry;
+use fardel_format::root::Root;
 use fardel_format::sign::SigningKey;
 use fardel_format::{ChunkId, ObjectHash, RepositoryId, segment};
 use fardel_store::Body;
 
+use super::remembered::Remembering;
 use super::spool::Spooled;
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, key_of};
@@ -104,6 +106,7 @@ pub struct Packer {
     shared: Arc<Shared>,
     frames: [Plain; 2],
     spare: Receiver<Plain>,
+    remembering: Option<Remembering>,
     jobs: Option<Sender<Job>>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -167,6 +170,7 @@ impl Packer {
             shared,
             frames: [Plain::new(), Plain::new()],
             spare,
+            remembering: None,
             jobs: (!dry_run).then_some(jobs),
             workers,
         })
@@ -186,6 +190,30 @@ impl Packer {
             self.frames[slot(kind)].push(id, chunk).map_err(|e| Error::object("a chunk", e))?;
         }
         Ok(id)
+    }
+
+    /// From now on remembers the listings of folders on this machine.
+    pub fn remember(&mut self, remembering: Option<Remembering>) {
+        self.remembering = remembering;
+    }
+
+    /// Puts a part of a folder's listing.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_listing(&mut self, listing: &[u8]) -> Result<ChunkId> {
+        let id = self.put(PackKind::Meta, listing)?;
+        if self.remembering.as_mut().is_some_and(|remembering| remembering.put(id, listing).is_none()) {
+            self.remembering = None;
+        }
+        Ok(id)
+    }
+
+    /// What was put is sealed under this root: it is what is remembered.
+    pub fn sealed(&mut self, root: &Root) {
+        if let Some(remembering) = self.remembering.take() {
+            remembering.keep(root);
+        }
     }
 
     fn send(&mut self, kind: PackKind) -> Result<()> {

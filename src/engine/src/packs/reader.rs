@@ -14,6 +14,7 @@ use fardel_format::segment::Location;
 use fardel_format::{ChunkId, Error as FormatError, ObjectHash};
 use fardel_store::{ByteRange, Key};
 
+use super::remembered::Remembered;
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, key_of};
 use crate::index::ChunkIndex;
@@ -178,6 +179,8 @@ pub struct ChunkReader<'a> {
     index: &'a ChunkIndex,
     chunk_key: ChunkKey,
     warm: Mutex<WarmFrames>,
+    /// Where all of it is to be found, on a host that may not read packs.
+    remembered: Option<&'a Remembered>,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -187,7 +190,13 @@ impl<'a> ChunkReader<'a> {
     /// When no key is at hand.
     pub fn new(repo: &Repository, packs: &'a PackReader, index: &'a ChunkIndex) -> Result<Self> {
         let chunk_key = repo.chunk_keys()?.chunk.clone();
-        Ok(Self { packs, index, chunk_key, warm: Mutex::new(Bounded::new(WARM_FRAMES)) })
+        Ok(Self { packs, index, chunk_key, warm: Mutex::new(Bounded::new(WARM_FRAMES)), remembered: None })
+    }
+
+    /// Reads only what is remembered, if anything is.
+    #[must_use]
+    pub fn of(self, remembered: Option<&'a Remembered>) -> Self {
+        Self { remembered, ..self }
     }
 
     /// The chunk's plain bytes, verified against its id: from where the index says, else from any pack that holds it.
@@ -195,6 +204,9 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// [`Error::Damaged`] when no pack holds it whole.
     pub fn get(&self, id: &ChunkId, kind: PackKind) -> Result<Vec<u8>> {
+        if let Some(remembered) = self.remembered {
+            return remembered.get(id, &self.chunk_key);
+        }
         let (mut last, mut tried) = (None, Vec::new());
         let mut try_at = |location: Location| {
             if tried.contains(&location) {

@@ -52,6 +52,24 @@ pub struct RestoreOptions {
     pub memory: u64,
 }
 
+impl RestoreOptions {
+    /// Everything, into `target`, where nothing is in the way; in 64 MiB.
+    #[must_use]
+    pub fn new(target: impl Into<PathBuf>) -> Self {
+        Self {
+            target: target.into(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            in_place: false,
+            dry_run: false,
+            devices: false,
+            setid: false,
+            owners: None,
+            memory: 64 << 20,
+        }
+    }
+}
+
 /// A file that is not whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {

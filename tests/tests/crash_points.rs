@@ -36,66 +36,42 @@ use scenario::{Job, Scenario};
 /// Failures after which there is no point in going on.
 const ENOUGH_FAILURES: usize = 5;
 
-/// How much is looked at.
-#[derive(Clone, Copy, Debug)]
-struct Effort {
-    /// Different states, at least.
-    states: u64,
-    /// Ways to lose power at one moment, at most.
-    losses: u64,
-    /// Runs of a scenario on one medium with a call that fails, at most.
-    failing_runs: usize,
-    /// Moments of such a run that are looked at, besides its end.
-    moments: usize,
-    /// Of runs that seal all the time, which take long, and of their moments: one of so many.
-    sealing: u64,
-    /// Chains of crashes upon crashes.
-    chains: u64,
-    /// After so long it ends, whatever was reached.
-    longest: Duration,
-}
+/// Ways to lose power at one moment, at most.
+const LOSSES: u64 = 96;
+/// Runs of a scenario on one medium with a call that fails, at most.
+const FAILING_RUNS: usize = 32;
+/// Moments of such a run that are looked at, besides its end.
+const FAILING_MOMENTS: usize = 1;
+/// Of runs that seal all the time, which take long, and of their moments: one of so many.
+const SEALING: u64 = 8;
+/// Chains of crashes upon crashes in a round.
+const CHAINS: u64 = 4;
 
 #[test]
 fn every_crash_point() {
-    look_at(&Effort {
-        states: 20_000,
-        losses: 96,
-        failing_runs: 32,
-        moments: 1,
-        sealing: 8,
-        chains: 4,
-        longest: Duration::from_secs(30 * 60),
-    });
+    look_at(20_000, Duration::from_secs(30 * 60));
 }
 
 #[test]
 #[ignore = "soak: a million states"]
 fn soak_every_crash_point() {
     let minutes = std::env::var("FARDEL_SOAK_MINUTES").ok().and_then(|text| text.parse().ok());
-    look_at(&Effort {
-        states: 1_000_000,
-        losses: 4_096,
-        failing_runs: 100,
-        moments: 2,
-        sealing: 4,
-        chains: 20,
-        longest: Duration::from_secs(60 * minutes.unwrap_or(24 * 60)),
-    });
+    look_at(1_000_000, Duration::from_secs(60 * minutes.unwrap_or(24 * 60)));
 }
 
-/// Rounds with one seed after the other, until there are enough states.
-fn look_at(effort: &Effort) {
+/// Rounds with one seed after the other, until there are so many different states; or it took too long.
+fn look_at(enough: u64, longest: Duration) {
     let tally = Tally::new(seed());
     for round in 0.. {
-        look_with(seed() + round, effort, &tally);
+        look_with(seed() + round, longest, &tally);
         tell(&summary(&tally));
-        if tally.all().states >= effort.states || tally.elapsed() >= effort.longest {
+        if tally.all().states >= enough || tally.elapsed() >= longest {
             break;
         }
     }
     tally.print("crash points");
     let states = tally.all().states;
-    assert!(states >= effort.states, "only {states} states in {:.0?}", tally.elapsed());
+    assert!(states >= enough, "only {states} states in {:.0?}", tally.elapsed());
 }
 
 fn summary(tally: &Tally) -> String {
@@ -108,27 +84,27 @@ fn summary(tally: &Tally) -> String {
 }
 
 /// One round: every scenario, on two threads.
-fn look_with(seed: u64, effort: &Effort, tally: &Tally) {
+fn look_with(seed: u64, longest: Duration, tally: &Tally) {
     let scenarios = Scenario::all(seed);
     let mut jobs: VecDeque<(&Scenario, Job)> = VecDeque::new();
     for scenario in &scenarios {
-        jobs.extend(scenario.jobs(effort, seed).into_iter().map(|job| (scenario, job)));
+        jobs.extend(scenario.jobs(seed).into_iter().map(|job| (scenario, job)));
     }
     let chains = AtomicU64::new(0);
     let (jobs, failures) = (Mutex::new(jobs), Mutex::new(Vec::new()));
     let fail = |why: String| failures.lock().unwrap().push(why);
-    let goes_on = || failures.lock().unwrap().len() < ENOUGH_FAILURES && tally.elapsed() < effort.longest;
+    let goes_on = || failures.lock().unwrap().len() < ENOUGH_FAILURES && tally.elapsed() < longest;
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while goes_on() {
                     let Some((scenario, job)) = jobs.lock().unwrap().pop_front() else { break };
                     let chance = Chance::of(seed, &format!("{}{job:?}", scenario.name), 0);
-                    timed(tally, &scenario.title(&job), || scenario.run(&job, effort, chance), &fail);
+                    timed(tally, &scenario.title(&job), || scenario.run(&job, chance), &fail);
                 }
                 while goes_on() {
                     let number = chains.fetch_add(1, Relaxed);
-                    if number >= effort.chains {
+                    if number >= CHAINS {
                         break;
                     }
                     let chain = || chain::crashes_upon_crashes(&scenarios[0].site, seed, number);

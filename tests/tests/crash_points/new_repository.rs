@@ -13,7 +13,7 @@ use fardel_tests::crash::tally::Counts;
 use fardel_tests::crash::verify::{Expected, Known, Verifier};
 use fardel_tests::disk_tree::temporary_folder;
 
-use super::Effort;
+use super::LOSSES;
 use super::scenario::{Scenario, chosen};
 
 /// The keys that were shown before there was a repository, and whether it was published.
@@ -28,13 +28,7 @@ pub fn make(in_use: &InUse) -> Made {
 ///
 /// # Errors
 /// When one is not as it must be.
-pub fn run(
-    in_use: InUse,
-    plan: Plan,
-    scenario: &Scenario,
-    effort: &Effort,
-    mut chance: Chance,
-) -> Result<Counts> {
+pub fn run(in_use: InUse, plan: Plan, scenario: &Scenario, mut chance: Chance) -> Result<Counts> {
     let made = make(&in_use);
     let calls = in_use.recording().calls();
     if plan == Plan::Well {
@@ -43,9 +37,9 @@ pub fn run(
     let moments = in_use.end();
     let (mut counts, mut hashes) = (Counts { runs: 1, ..Counts::default() }, Hashes::default());
     let (mut states, mut contents) = (std::collections::HashSet::new(), std::collections::HashSet::new());
-    for at in chosen(plan, moments.len(), effort, &mut chance) {
+    for at in chosen(plan, moments.len(), &mut chance) {
         let acknowledged = at >= calls && matches!(made, Ok((_, Ok(_))));
-        for state in moments.states(at, effort.losses, &mut chance) {
+        for state in moments.states(at, LOSSES, &mut chance) {
             let torn = plan.tears() || state.crash.tears();
             let found = state.medium.digests(&mut hashes);
             if !states.insert((found.whole, acknowledged)) {

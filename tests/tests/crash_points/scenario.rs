@@ -11,9 +11,9 @@ use fardel_tests::crash::tally::Counts;
 use fardel_tests::crash::verify::{Known, Verifier};
 use fardel_tests::disk_tree::temporary_folder;
 
-use super::Effort;
 use super::explorer::{Again, Explorer};
 use super::new_repository;
+use super::{FAILING_MOMENTS, FAILING_RUNS, LOSSES, SEALING};
 
 /// A repository before an operation, and the operation.
 pub struct Scenario {
@@ -144,7 +144,7 @@ impl Scenario {
     }
 
     /// One run where nothing fails, on each medium; and runs where a call does, a choice that follows from the seed.
-    pub fn jobs(&self, effort: &Effort, seed: u64) -> Vec<Job> {
+    pub fn jobs(&self, seed: u64) -> Vec<Job> {
         let mut jobs = Vec::new();
         for on in [On::Store, On::FileSystem] {
             jobs.push(Job { on, plan: Plan::Well });
@@ -165,8 +165,7 @@ impl Scenario {
             let mut plans: Vec<Plan> = (0..calls).flat_map(|at| Plan::all(&medium, at)).collect();
             let mut chance = Chance::of(seed, self.name, u64::from(on == On::Store));
             let sealing = matches!(self.operation, Operation::Backup(Manner { checkpoints: true, .. }));
-            let most =
-                if sealing { effort.failing_runs / effort.sealing as usize } else { effort.failing_runs };
+            let most = if sealing { FAILING_RUNS / SEALING as usize } else { FAILING_RUNS };
             while plans.len() > most {
                 plans.swap_remove(chance.below(plans.len() as u64) as usize);
             }
@@ -183,11 +182,11 @@ impl Scenario {
     ///
     /// # Errors
     /// When one of them is not as it must be.
-    pub fn run(&self, job: &Job, effort: &Effort, mut chance: Chance) -> Result<Counts> {
+    pub fn run(&self, job: &Job, mut chance: Chance) -> Result<Counts> {
         let medium = self.medium(job.on);
         let in_use = medium.open(job.plan);
         let manner = match self.operation {
-            Operation::Init => return new_repository::run(in_use, job.plan, self, effort, chance),
+            Operation::Init => return new_repository::run(in_use, job.plan, self, chance),
             Operation::Backup(manner) => manner,
         };
         let cache = self.copy_of_cache();
@@ -206,12 +205,12 @@ impl Scenario {
         explorer.reported.extend(ran.reported);
         explorer.torn = job.plan.tears();
         let moments = in_use.end();
-        let mut chosen = chosen(job.plan, moments.len(), effort, &mut chance);
+        let mut chosen = chosen(job.plan, moments.len(), &mut chance);
         if manner.checkpoints {
-            chosen.retain(|at| at + 1 == moments.len() || chance.one_in(effort.sealing));
+            chosen.retain(|at| at + 1 == moments.len() || chance.one_in(SEALING));
         }
         for at in chosen {
-            explorer.explore(&moments, at, effort.losses, &mut chance).map_err(in_words)?;
+            explorer.explore(&moments, at, LOSSES, &mut chance).map_err(in_words)?;
         }
         Ok(explorer.counts)
     }
@@ -223,7 +222,7 @@ impl Scenario {
 }
 
 /// The moments that are looked at: all, or after a call that failed its end and some by chance.
-pub fn chosen(plan: Plan, moments: usize, effort: &Effort, chance: &mut Chance) -> Vec<usize> {
+pub fn chosen(plan: Plan, moments: usize, chance: &mut Chance) -> Vec<usize> {
     let first = match plan {
         Plan::Well => return (0..moments).collect(),
         Plan::Store(fault) | Plan::Retried(fault) => fault.at,
@@ -231,7 +230,7 @@ pub fn chosen(plan: Plan, moments: usize, effort: &Effort, chance: &mut Chance) 
     };
     let first = (first as usize).min(moments - 1);
     let mut chosen: Vec<usize> =
-        (0..effort.moments).map(|_| first + chance.below((moments - first) as u64) as usize).collect();
+        (0..FAILING_MOMENTS).map(|_| first + chance.below((moments - first) as u64) as usize).collect();
     chosen.push(moments - 1);
     chosen.sort_unstable();
     chosen.dedup();

@@ -84,3 +84,21 @@ fn damage_is_never_passed_over() {
     assert!(!sandbox.path(&target).join("large").exists());
     sandbox.run(["restore", "latest", "--target", "again"]).exits(4).complains("damaged and not whole");
 }
+
+#[test]
+fn many_things_in_the_way_are_counted_and_not_all_named() {
+    let sandbox = Sandbox::with_repository();
+    for number in 0..150 {
+        sandbox.write(&format!("many/{number}"), "saved");
+    }
+    sandbox.backup(&["many"]);
+    let place = format!("latest:{}", sandbox.text("many"));
+    let restore = ["restore", &place, "--target", "many"];
+    let ran = sandbox.run(restore).exits(1).complains("150 entries could not be written");
+    let named = |ran: &str| ran.lines().filter(|line| line.contains("is in the way")).count();
+    assert_eq!(named(&ran.stderr), 100, "{}", ran.stderr);
+    let all = sandbox.run(restore.iter().chain(&["--verbose"])).exits(1);
+    assert_eq!(named(&all.stderr), 150, "{}", all.stderr);
+    let json = sandbox.run(restore.iter().chain(&["--json"])).exits(1);
+    assert_eq!(json.of_type("failed").len(), 150);
+}

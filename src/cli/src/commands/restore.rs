@@ -147,7 +147,8 @@ fn tell(app: &App, summary: &Summary, report: &RestoreReport, id: &str, begun: I
         out.warning(&format!("{what} damaged and not whole; everything else is restored. `fardel check` says which objects to get from another copy"));
     }
     if summary.failed > 0 && !out.is_json() {
-        out.warning(&format!("{} could not be written", count(summary.failed as u64, "entry", "entries")));
+        let what = count(summary.failed as u64, "entry", "entries");
+        out.warning(&format!("{what} could not be written (--verbose names all of them)"));
     }
     Ok(())
 }

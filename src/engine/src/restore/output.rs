@@ -16,6 +16,9 @@ use crate::{Error, Result};
 /// Bytes after which what was written of a large file is sent on its way to the disk, while more is being decoded.
 const WRITE_BEHIND: u64 = 64 << 20;
 
+/// Entries that could not be made and that are told of on the way; further ones only to whoever wants details.
+const FAILURES_TOLD: usize = 100;
+
 enum Handle {
     Closed,
     New(PartialFile),
@@ -41,8 +44,12 @@ impl Shared<'_> {
 
     /// Tells of something that could not be made.
     pub fn failed(&self, path: &str, error: &Error) {
-        self.monitor.warning(&format!("{path}: {error}"));
-        self.report().failed.push((path.to_owned(), error.to_string()));
+        let mut report = self.report();
+        report.failed.push((path.to_owned(), error.to_string()));
+        let told = report.failed.len() <= FAILURES_TOLD;
+        drop(report);
+        let message = format!("{path}: {error}");
+        if told { self.monitor.warning(&message) } else { self.monitor.detail(&message) }
     }
 
     /// Tells of what is not quite as it was.

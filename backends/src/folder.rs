@@ -12,6 +12,7 @@
 //! looking can outlive what was looked at.
 
 mod dirs;
+mod examine;
 mod fs;
 mod guard;
 mod object;

@@ -6,8 +6,12 @@ mod body;
 pub mod folder;
 #[cfg(any(feature = "sftp", feature = "s3"))]
 mod journal;
+#[cfg(any(feature = "folder", feature = "sftp", feature = "webdav"))]
+mod made;
 #[cfg(any(feature = "sftp", feature = "webdav"))]
 mod pulse;
+#[cfg(any(feature = "folder", feature = "sftp"))]
+mod room;
 #[cfg(feature = "s3")]
 pub mod s3;
 #[cfg(any(feature = "webdav", feature = "s3"))]

@@ -13,6 +13,7 @@
 //! repeats them (`fardel_store::Retrying`) compares the bytes.
 
 mod client;
+mod examine;
 mod failure;
 mod multipart;
 mod profile;

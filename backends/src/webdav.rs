@@ -13,6 +13,7 @@
 
 mod client;
 mod credentials;
+mod examine;
 mod failure;
 mod folders;
 mod multistatus;

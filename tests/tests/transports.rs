@@ -8,6 +8,7 @@ mod transports {
     mod canned;
     mod commands;
     mod cutter;
+    mod probe;
     mod s3;
     mod samples;
     mod sftp;

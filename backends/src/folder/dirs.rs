@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use rustix::io::Errno;
 
 use super::fs::{Fs, Medium};
+use crate::made::Made;
 
 /// More folders than this are made durable by one sync of the whole file system.
 const SYNC_ONE_BY_ONE: usize = 64;
@@ -25,6 +26,7 @@ pub(super) struct Dirs {
     /// without having done anything; so nothing that depends on it is believed any more in this process.
     distrusted: Mutex<HashSet<PathBuf>>,
     unproven: AtomicBool,
+    made: Made<PathBuf>,
 }
 
 impl Dirs {
@@ -36,6 +38,7 @@ impl Dirs {
             seen: Mutex::default(),
             distrusted: Mutex::default(),
             unproven: AtomicBool::new(medium == Medium::Fuse),
+            made: Made::default(),
         }
     }
 
@@ -64,8 +67,32 @@ impl Dirs {
     fn make_one(&self, dir: &Path, parent: &Path) -> io::Result<()> {
         match self.fs.mkdir(dir, false) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => self.sync_others(parent),
+            made => {
+                if made.is_ok() {
+                    self.made.note(dir.to_owned());
+                }
+                self.sync_others(parent)
+            }
         }
+    }
+
+    /// Removes the folders that were made here and hold nothing.
+    pub(super) fn remove_made(&self) -> io::Result<()> {
+        self.forget();
+        for dir in self.made.take() {
+            match self.fs.rmdir(&dir) {
+                Err(error)
+                    if !matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                    ) =>
+                {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Makes the root or a folder above it. What is there already was made by somebody else; only the name of the root

@@ -145,6 +145,8 @@ pub struct Space {
 pub enum Medium {
     /// A disk of this machine.
     Local,
+    /// The memory of this machine: gone with the next start.
+    Memory,
     /// A mount from another machine (NFS, SMB, 9p): its folders may be cached here, and listings lag behind.
     Network,
     /// A program plays file system: it may say that it synced when nothing is stored, and it may cache listings.

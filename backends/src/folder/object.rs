@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use fardel_store::{Body, ByteRange, Error, ErrorKind, Key, Result};
 
 use super::dirs::Dirs;
-use super::fs::{Fs, FsFile, Stat};
+use super::fs::{Fs, FsFile, Medium, Stat};
 use super::guard::{Guard, SMALL};
 use super::publish::Publisher;
 use super::staging::{Staging, Temporary};
@@ -23,6 +23,7 @@ const COPY_STEP: usize = 1 << 20;
 pub(super) struct Objects {
     pub(super) fs: Arc<dyn Fs>,
     pub(super) root: PathBuf,
+    pub(super) medium: Medium,
     pub(super) dirs: Arc<Dirs>,
     pub(super) staging: Staging,
     pub(super) guard: Guard,
@@ -292,7 +293,7 @@ impl Objects {
     }
 
     /// The longest part of `path` that is there.
-    fn existing_part<'a>(&self, path: &'a Path) -> &'a Path {
+    pub(super) fn existing_part<'a>(&self, path: &'a Path) -> &'a Path {
         path.ancestors().find(|part| self.fs.stat(part).is_ok()).unwrap_or(path)
     }
 

@@ -18,7 +18,7 @@ pub(super) struct Publisher {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// `renameat2` with `RENAME_NOREPLACE`.
     NoReplace,
     /// A second name, then the first one is removed. NFS has no other way, exFAT not even this.
@@ -33,6 +33,11 @@ const WAYS: [Way; 3] = [Way::NoReplace, Way::Link, Way::Look];
 impl Publisher {
     pub(super) fn new(fs: Arc<dyn Fs>) -> Self {
         Self { fs, way: AtomicU8::new(0), checking: Mutex::new(()) }
+    }
+
+    /// The best way that is known to work here.
+    pub(super) fn way(&self) -> Way {
+        WAYS[usize::from(self.way.load(Ordering::Relaxed))]
     }
 
     /// Names the file at `from`, which is `file`, `to`; [`io::ErrorKind::AlreadyExists`] when that name is taken.

@@ -11,6 +11,8 @@ use super::fs::{DirEntry, Entries, Fs, FsFile, Kind, Medium, Space, Stat};
 const NETWORK: [u32; 7] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997, 0x5346_414f, 0x6b41_4653];
 /// The number of FUSE file systems.
 const FUSE: u32 = 0x6573_5546;
+/// The numbers of tmpfs and ramfs.
+const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// The file systems of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -139,6 +141,7 @@ impl Fs for RealFs {
         let number = rustix::fs::statfs(path)?.f_type as u32;
         Ok(match number {
             FUSE => Medium::Fuse,
+            _ if MEMORY.contains(&number) => Medium::Memory,
             _ if NETWORK.contains(&number) => Medium::Network,
             _ => Medium::Local,
         })

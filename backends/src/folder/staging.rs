@@ -117,6 +117,16 @@ impl Staging {
         }
     }
 
+    /// Removes the folders that hold nothing, if they were used.
+    pub(super) fn remove_empty(&self) {
+        if self.used.load(Ordering::Relaxed) {
+            for folder in self.folders() {
+                // Fails as it should while there is something in it.
+                let _ = self.fs.rmdir(folder);
+            }
+        }
+    }
+
     fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         self.beside.iter().chain([&self.inside])
     }
@@ -124,12 +134,7 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if self.used.load(Ordering::Relaxed) {
-            for folder in self.folders() {
-                // Fails as it should while there is something in it.
-                let _ = self.fs.rmdir(folder);
-            }
-        }
+        self.remove_empty();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use fardel_store::{
-    Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Prefix, Result, Store,
+    Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -63,7 +63,10 @@ impl FolderStore {
     /// Opens the folder at the absolute path `root` of any file system.
     pub fn with_fs(fs: Arc<dyn Fs>, root: &Path, options: FolderOptions) -> Self {
         let medium = root.ancestors().find_map(|part| fs.medium(part).ok()).unwrap_or(Medium::Network);
-        let strong = if medium == Medium::Local { Listing::Strong } else { Listing::Unknown };
+        let strong = match medium {
+            Medium::Local | Medium::Memory => Listing::Strong,
+            Medium::Network | Medium::Fuse => Listing::Unknown,
+        };
         let objects = Objects {
             dirs: Arc::new(Dirs::new(fs.clone(), root, medium)),
             staging: Staging::new(fs.clone(), root),
@@ -71,6 +74,7 @@ impl FolderStore {
             publisher: Publisher::new(fs.clone()),
             spoilt: Mutex::default(),
             root: root.to_owned(),
+            medium,
             fs,
         };
         objects.staging.clean();
@@ -174,6 +178,19 @@ impl Store for FolderStore {
 
     async fn check_room(&self) -> Result<()> {
         self.run(Objects::check_room).await
+    }
+
+    async fn examine(&self, _: &Prefix) -> Result<Vec<Finding>> {
+        self.run(|objects| Ok(objects.examine())).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        self.run(|objects| {
+            objects.staging.remove_empty();
+            let removed = objects.dirs.remove_made();
+            removed.map(|()| Vec::new()).map_err(|error| Error::io(objects.root.display(), &error))
+        })
+        .await
     }
 }
 

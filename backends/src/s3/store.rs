@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use fardel_store::{
-    Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Prefix, Result, Store,
+    Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -87,7 +87,7 @@ impl S3Options {
 /// Opening connects to nothing and makes nothing.
 #[derive(Clone)]
 pub struct S3Store {
-    clients: Clients,
+    pub(super) clients: Clients,
     puts: Arc<Puts>,
     turns: Arc<Turns>,
     prefix: Arc<str>,
@@ -125,7 +125,7 @@ impl S3Store {
         })
     }
 
-    fn path(&self, key: &Key) -> Result<Path> {
+    pub(super) fn path(&self, key: &Key) -> Result<Path> {
         Path::parse(format!("{}{key}", self.prefix))
             .map_err(|error| Error::new(ErrorKind::Invalid, key, error))
     }
@@ -239,5 +239,14 @@ impl Store for S3Store {
             staging: None,
             files: None,
         }
+    }
+
+    fn put_requests(&self, len: u64) -> u64 {
+        // The name is looked at before and after; an upload in parts has a beginning and an end.
+        2 + if len > self.part_size { 2 + len.div_ceil(self.part_size) } else { 1 }
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        self.look_around(scratch).await
     }
 }

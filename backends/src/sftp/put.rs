@@ -6,7 +6,7 @@ use futures::stream::{self, Stream};
 
 use super::failure::Failure;
 use super::session::{Handle, Lease};
-use super::staging::{Staging, Temporary, make_folders};
+use super::staging::{Staging, Temporary};
 use crate::body::Pieces;
 use crate::journal::{Journal, Journals};
 use crate::staging;
@@ -186,7 +186,7 @@ impl Put<'_> {
         let mut renamed = self.session.rename(temporary, self.path).await;
         if renamed.as_ref().is_err_and(Failure::is_absent) {
             if let Some((folder, _)) = self.path.rsplit_once('/').filter(|(folder, _)| !folder.is_empty()) {
-                let made = make_folders(self.session, folder).await;
+                let made = self.staging.make_folders(self.session, folder).await;
                 if let Err(failure) = made {
                     return Err(self.explain("its folder could not be made", &failure).await);
                 }

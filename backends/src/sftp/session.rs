@@ -38,6 +38,8 @@ pub(super) struct Session {
     /// Whether the server can sync a file.
     pub(super) can_sync: bool,
     can_tell_space: bool,
+    /// What the server offers beyond the protocol.
+    pub(super) extensions: Vec<String>,
     /// Bytes in one read, and in one write.
     pub(super) packet: usize,
     /// Operations that use it now.
@@ -64,6 +66,7 @@ impl Session {
             stall,
             can_sync: false,
             can_tell_space: false,
+            extensions: Vec::new(),
             packet: PACKET as usize,
             active: AtomicUsize::new(0),
             _child: child,
@@ -83,6 +86,9 @@ impl Session {
         let has = |name: &str| version.extensions.contains_key(name);
         self.can_sync = has(FSYNC);
         self.can_tell_space = has(STATVFS);
+        self.extensions =
+            version.extensions.keys().map(|name| name.split('@').next().unwrap_or(name).to_owned()).collect();
+        self.extensions.sort();
         if has(LIMITS) {
             // Zero means no limit.
             let limits = self.wait(self.raw.limits()).await?;
@@ -159,6 +165,10 @@ impl Session {
         self.wait(self.raw.remove(path)).await.map(drop)
     }
 
+    pub(super) async fn remove_folder(&self, path: &str) -> Result<(), Failure> {
+        self.wait(self.raw.rmdir(path)).await.map(drop)
+    }
+
     pub(super) async fn make_folder(&self, path: &str) -> Result<(), Failure> {
         self.wait(self.raw.mkdir(path, FileAttributes::empty())).await.map(drop)
     }
@@ -191,14 +201,34 @@ impl Session {
 
     /// Whether the file system that holds `path` is full for us; `None` when the server does not tell.
     pub(super) async fn is_full(&self, path: &str, len: u64) -> Option<bool> {
+        let room = self.room(path).await?;
+        Some(room.free < len.max(1) || room.files == Some(0))
+    }
+
+    /// The room on the file system that holds `path`; `None` when the server does not tell.
+    pub(super) async fn room(&self, path: &str) -> Option<Room> {
         if !self.can_tell_space {
             return None;
         }
         let space = self.wait(self.raw.statvfs(path)).await.ok()?;
-        let free = space.blocks_avail.saturating_mul(space.fragment_size.max(1));
-        // A file system without a number of inodes tells zero of zero.
-        Some(free < len.max(1) || (space.inodes > 0 && space.inodes_avail == 0))
+        let bytes = |blocks: u64| blocks.saturating_mul(space.fragment_size.max(1));
+        Some(Room {
+            total: bytes(space.blocks),
+            free: bytes(space.blocks_avail),
+            // A file system without a number of inodes tells zero of zero.
+            files: (space.inodes > 0).then_some(space.inodes_avail),
+        })
     }
+}
+
+/// How much fits on a file system.
+pub(super) struct Room {
+    /// Bytes in all.
+    pub(super) total: u64,
+    /// Bytes that are free for us.
+    pub(super) free: u64,
+    /// How many more files fit, where there is a bound.
+    pub(super) files: Option<u64>,
 }
 
 /// An open file or folder at the server, closed when dropped.

@@ -4,6 +4,7 @@ use russh_sftp::protocol::{OpenFlags, StatusCode};
 
 use super::failure::Failure;
 use super::session::{Handle, Lease};
+use crate::made::Made;
 use crate::staging::{ABANDONED, STAGING, is_name};
 
 /// Folders above one another, each asked for a few times.
@@ -18,6 +19,8 @@ pub(super) struct Staging {
     /// Ends in `/`, unless it is empty.
     root: String,
     cleaned: AtomicBool,
+    /// Folders that were made.
+    pub(super) made: Made<String>,
 }
 
 /// A temporary at the server.
@@ -28,7 +31,7 @@ pub(super) struct Temporary {
 
 impl Staging {
     pub(super) fn new(root: &str) -> Self {
-        Self { root: root.to_owned(), cleaned: AtomicBool::new(false) }
+        Self { root: root.to_owned(), cleaned: AtomicBool::new(false), made: Made::default() }
     }
 
     /// A path in the file system that holds the repository.
@@ -51,7 +54,7 @@ impl Staging {
         let path = self.path(name);
         match session.open(&path, NEW).await {
             Err(failure) if failure.is_absent() => {
-                make_folders(session, &self.folder()).await?;
+                self.make_folders(session, &self.folder()).await?;
                 Ok(Temporary { file: session.open(&path, NEW).await?, path })
             }
             opened => Ok(Temporary { file: opened?, path }),
@@ -78,30 +81,31 @@ impl Staging {
             }
         }
     }
-}
 
-/// Makes a folder and all above it; those that are there are fine.
-pub(super) async fn make_folders(session: &Lease, path: &str) -> Result<(), Failure> {
-    let mut missing = vec![path];
-    for _ in 0..MOST_STEPS {
-        let Some(folder) = missing.last().copied() else { return Ok(()) };
-        match session.make_folder(folder).await {
-            Ok(()) => {
-                missing.pop();
-            }
-            Err(failure) if failure.is_absent() => match folder.rsplit_once('/') {
-                Some((above, _)) if !above.is_empty() => missing.push(above),
-                _ => return Err(failure),
-            },
-            // Most servers say no more than this of a folder that is there. Some deny it for one above that is ours to pass.
-            Err(failure @ Failure::Status(StatusCode::Failure | StatusCode::PermissionDenied, _)) => {
-                if !session.is_folder(folder).await? {
-                    return Err(failure);
+    /// Makes a folder and all above it; those that are there are fine.
+    pub(super) async fn make_folders(&self, session: &Lease, path: &str) -> Result<(), Failure> {
+        let mut missing = vec![path];
+        for _ in 0..MOST_STEPS {
+            let Some(folder) = missing.last().copied() else { return Ok(()) };
+            match session.make_folder(folder).await {
+                Ok(()) => {
+                    self.made.note(folder.to_owned());
+                    missing.pop();
                 }
-                missing.pop();
+                Err(failure) if failure.is_absent() => match folder.rsplit_once('/') {
+                    Some((above, _)) if !above.is_empty() => missing.push(above),
+                    _ => return Err(failure),
+                },
+                // Most servers say no more than this of a folder that is there. Some deny it for one above that is ours to pass.
+                Err(failure @ Failure::Status(StatusCode::Failure | StatusCode::PermissionDenied, _)) => {
+                    if !session.is_folder(folder).await? {
+                        return Err(failure);
+                    }
+                    missing.pop();
+                }
+                Err(failure) => return Err(failure),
             }
-            Err(failure) => return Err(failure),
         }
+        Err(Failure::Protocol(format!("the folder {path} cannot be made, nor does it say why")))
     }
-    Err(Failure::Protocol(format!("the folder {path} cannot be made, nor does it say why")))
 }

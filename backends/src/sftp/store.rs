@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fardel_store::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Result, Store};
+use fardel_store::{
+    Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
+};
 use futures::stream::BoxStream;
+use russh_sftp::protocol::StatusCode;
 
+use super::failure::Failure;
 use super::pool::Pool;
 use super::put::Put;
 use super::staging::Staging;
@@ -54,11 +58,11 @@ impl SftpOptions {
 /// Opening connects to nothing and makes nothing.
 #[derive(Clone)]
 pub struct SftpStore {
-    pool: Arc<Pool>,
-    staging: Arc<Staging>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) staging: Arc<Staging>,
     journals: Option<Journals>,
     /// Ends in `/`, unless it is empty.
-    root: Arc<str>,
+    pub(super) root: Arc<str>,
     place: String,
     connections: usize,
 }
@@ -148,5 +152,25 @@ impl Store for SftpStore {
             staging: None,
             files: None,
         }
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        self.look_around(scratch).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        let made = self.staging.made.take();
+        if made.is_empty() {
+            return Ok(Vec::new());
+        }
+        let session = self.pool.lease().await?;
+        for folder in made {
+            match session.remove_folder(&folder).await {
+                // It is gone, or something is in it: the protocol has no word for that.
+                Ok(()) | Err(Failure::Status(StatusCode::NoSuchFile | StatusCode::Failure, _)) => {}
+                Err(failure) => return Err(failure.about(&folder)),
+            }
+        }
+        Ok(Vec::new())
     }
 }

@@ -8,6 +8,7 @@ use reqwest::{StatusCode, Url};
 use super::client::Client;
 use super::failure::Failure;
 use super::multistatus::{self, Item};
+use crate::made::Made;
 use crate::walk::{Entry, Folders, MOST_NAMES};
 
 /// The folders of a repository at a server: makes them, and shows what is in them.
@@ -16,11 +17,13 @@ pub(super) struct RemoteFolders {
     pub(super) client: Arc<Client>,
     /// Those that were seen or made; a name ends in `/`, the root is empty.
     known: Arc<Mutex<HashSet<String>>>,
+    /// Those that were made.
+    made: Arc<Made<Url>>,
 }
 
 impl RemoteFolders {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, known: Arc::default() }
+        Self { client, known: Arc::default(), made: Arc::default() }
     }
 
     /// Makes the folder above `path` and all above that, unless they are known.
@@ -72,10 +75,34 @@ impl RemoteFolders {
                         None => return Err(failure),
                     }
                 }
-                made => drop(made?),
+                made => {
+                    made?;
+                    self.made.note(folder);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Removes the folders that were made here and hold nothing. Returns those that would have to be removed with whatever somebody
+    /// may put there at this very moment, for that is what DELETE of a folder does: the root, and those above it.
+    pub(super) async fn remove_made(&self) -> Result<Vec<String>> {
+        self.forget();
+        let (root, mut stay) = (self.client.url(""), Vec::new());
+        for folder in self.made.take() {
+            let failed = |failure: Failure| failure.about(&folder);
+            let below = folder.path().strip_prefix(root.path()).is_some_and(|below| !below.is_empty());
+            match self.client.propfind(&folder, "1").await.map_err(failed)? {
+                None => {}
+                Some(items) if items.len() > 1 => {}
+                Some(_) if !below => stay.push(folder.to_string()),
+                Some(_) => match self.client.tell("DELETE", &folder, HeaderMap::new()).await {
+                    Err(failure) if failure.kind() != ErrorKind::NotFound => return Err(failed(failure)),
+                    _ => {}
+                },
+            }
+        }
+        Ok(stay)
     }
 }
 

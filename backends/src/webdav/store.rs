@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use fardel_store::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Result, Store};
+use fardel_store::{
+    Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
+};
 use futures::stream::BoxStream;
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -55,8 +57,8 @@ impl WebDavOptions {
 /// Opening connects to nothing and makes nothing.
 #[derive(Clone)]
 pub struct WebDavStore {
-    client: Arc<Client>,
-    folders: RemoteFolders,
+    pub(super) client: Arc<Client>,
+    pub(super) folders: RemoteFolders,
     turns: Arc<Turns>,
     cleaned: Arc<AtomicBool>,
 }
@@ -163,5 +165,18 @@ impl Store for WebDavStore {
             staging: None,
             files: None,
         }
+    }
+
+    fn put_requests(&self, _len: u64) -> u64 {
+        // PUT and MOVE, and three looks around them.
+        5
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        self.look_around(scratch).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        self.folders.remove_made().await
     }
 }

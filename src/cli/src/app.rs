@@ -68,6 +68,7 @@ fn dispatch(args: LowArgs, out: &Arc<Output>) -> Result<Exit> {
         Command::Check(args) => commands::check::run(&app()?, &args),
         Command::Sync(args) => commands::sync::run(&app()?, &args),
         Command::Status(args) => commands::status::run(&app()?, &args),
+        Command::Probe(args) => commands::probe::run(&app()?, &args),
         Command::Key(args) => commands::key::run(&app()?, args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(out, &args),

@@ -12,8 +12,8 @@ mod upkeep;
 
 pub use contents::{DiffArgs, DumpArgs, FindArgs, LsArgs, RestoreArgs};
 pub use upkeep::{
-    CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, Role, Sample,
-    StatusArgs, SyncArgs,
+    CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, ProbeArgs, Role,
+    Sample, StatusArgs, SyncArgs,
 };
 
 const ABOUT: &str =
@@ -95,6 +95,8 @@ pub enum Command {
     Sync(SyncArgs),
     /// Say what each copy holds; needs no key
     Status(StatusArgs),
+    /// Try out what a store can do and how fast, and leave nothing there
+    Probe(ProbeArgs),
     /// List, add and remove keys
     #[command(subcommand)]
     Key(KeyCommand),

@@ -9,12 +9,17 @@ static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Watches for Ctrl-C, SIGTERM and SIGHUP from now on; before, they end the process as usual.
 pub fn watch() {
+    watch_saying("stopping: what is finished is kept (Ctrl-C again stops at once)");
+}
+
+/// The same for an operation that has something else to say when it is to stop.
+pub fn watch_saying(what: &'static str) {
     // Fails only when it is watched already, or never can be: then a signal ends the process, which loses nothing.
-    let _ = ctrlc::set_handler(|| {
+    let _ = ctrlc::set_handler(move || {
         if STOP.swap(true, SeqCst) {
             stop_at_once();
         }
-        eprintln_quietly("\nstopping: what is finished is kept (Ctrl-C again stops at once)");
+        eprintln_quietly(&format!("\n{what}"));
     });
 }
 

@@ -1,6 +1,6 @@
 //! From a place to an open repository.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fardel_backends::folder::FolderStore;
@@ -44,6 +44,18 @@ pub struct Opened {
 /// # Errors
 /// When there is something else than a store.
 pub fn store(config: &Config, location: &Location) -> Result<Arc<dyn Store>> {
+    store_with(config, location, Some(config.cache.join("uploads")))
+}
+
+/// The same, where an upload that is given up leaves nothing to go on with.
+///
+/// # Errors
+/// As [`store`].
+pub fn store_without_journal(config: &Config, location: &Location) -> Result<Arc<dyn Store>> {
+    store_with(config, location, None)
+}
+
+fn store_with(config: &Config, location: &Location, journal: Option<PathBuf>) -> Result<Arc<dyn Store>> {
     match location {
         Location::Memory => Ok(Arc::new(MemoryStore::new())),
         Location::Folder(path) if path.exists() && !path.is_dir() => {
@@ -51,7 +63,7 @@ pub fn store(config: &Config, location: &Location) -> Result<Arc<dyn Store>> {
             Err(Failure::new(Exit::NoRepository, message, "name the folder of the repository with --repo"))
         }
         Location::Folder(path) => Ok(Arc::new(FolderStore::open(path)?)),
-        Location::Remote(remote) => stores::open(config, remote),
+        Location::Remote(remote) => stores::open(config, remote, journal),
     }
 }
 

@@ -36,13 +36,12 @@ pub struct Settings {
     pub ca_file: Option<PathBuf>,
 }
 
-/// The store at a URL. Nothing is asked of it yet.
+/// The store at a URL. Nothing is asked of it yet. How far uploads got is written down in the folder `journal`.
 ///
 /// # Errors
 /// When the settings do not fit, or a password cannot be had.
-pub fn open(config: &Config, remote: &Remote) -> Result<Arc<dyn Store>> {
+pub fn open(config: &Config, remote: &Remote, journal: Option<PathBuf>) -> Result<Arc<dyn Store>> {
     let settings = settings(&config.stores, remote);
-    let journal = Some(config.cache.join("uploads"));
     Ok(match remote {
         Remote::Sftp { user, host, port, folder } => {
             let ssh = SshHost::new(user.as_deref(), host, *port).map_err(unusable)?;
@@ -59,7 +58,10 @@ pub fn open(config: &Config, remote: &Remote) -> Result<Arc<dyn Store>> {
             Arc::new(Retrying::new(WebDavStore::open(&options).map_err(unusable)?))
         }
         Remote::S3 { bucket, prefix, endpoint, region, profile } => {
+            let (part_size, parts_at_once) = parts(config.memory);
             let options = S3Options {
+                part_size,
+                parts_at_once,
                 endpoint: endpoint.clone(),
                 region: region.clone(),
                 profile: profile.clone(),
@@ -70,6 +72,12 @@ pub fn open(config: &Config, remote: &Remote) -> Result<Arc<dyn Store>> {
             Arc::new(Retrying::new(S3Store::open(&options).map_err(unusable)?))
         }
     })
+}
+
+/// The length of a part of an upload to S3, and how many are in memory at once: at most a quarter of what may be used.
+fn parts(memory: u64) -> (u64, usize) {
+    let part = if memory < 128 << 20 { 5 << 20 } else { 8 << 20 };
+    (part, usize::try_from(memory / 4 / part).unwrap_or(usize::MAX).clamp(1, 4))
 }
 
 /// What is said of the longest beginning of the URL.
@@ -164,6 +172,13 @@ mod tests {
 
     fn remote(text: &str) -> Remote {
         Remote::parse(text).unwrap().unwrap()
+    }
+
+    #[test]
+    fn parts_of_uploads_fit_the_memory() {
+        assert_eq!(parts(64 << 20), (5 << 20, 3));
+        assert_eq!(parts(256 << 20), (8 << 20, 4));
+        assert_eq!(parts(1 << 40), (8 << 20, 4));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::future::join_all;
 
+use crate::noise::noise;
 use crate::{Body, ByteRange, Error, ErrorKind, Kept, Key, Listing, Meter, Result, Store};
 
 /// Runs every check against `store`, which must be empty.
@@ -71,20 +72,6 @@ async fn put(store: &dyn Store, name: &str, bytes: &[u8]) {
 
 async fn get(store: &dyn Store, name: &str, range: ByteRange) -> Bytes {
     step(&format!("get {name} {range:?}"), store.get_range(&key(name), range).await)
-}
-
-/// Bytes without a pattern, the same for the same seed.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
 }
 
 async fn small_objects(store: &dyn Store) {

@@ -7,7 +7,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::memory::{read_body, slice};
-use crate::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Prefix, Result, Store};
+use crate::{Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Prefix, Result, Store};
 
 /// What a fault does to the call it strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,6 +305,18 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn check_room(&self) -> Result<()> {
         self.inner.check_room().await
+    }
+
+    fn put_requests(&self, len: u64) -> u64 {
+        self.inner.put_requests(len)
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        self.inner.examine(scratch).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        self.inner.remove_made_folders().await
     }
 }
 

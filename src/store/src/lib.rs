@@ -7,9 +7,12 @@ mod body;
 pub mod conformance;
 mod error;
 mod faulty;
+mod finding;
 mod key;
 mod memory;
+mod noise;
 mod prefix;
+pub mod probe;
 mod range;
 mod rate;
 mod retry;
@@ -18,6 +21,7 @@ mod shared;
 pub use body::{Body, Kept};
 pub use error::{Error, ErrorKind, Result};
 pub use faulty::{Aftermath, Fault, FaultKind, FaultyStore, ReadFault, ReadFaultKind};
+pub use finding::{Finding, Level};
 pub use key::Key;
 pub use memory::MemoryStore;
 pub use prefix::Prefix;
@@ -107,5 +111,33 @@ pub trait Store: Send + Sync + Debug {
     /// [`ErrorKind::NoSpace`] when the store would refuse even a small pack.
     async fn check_room(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// How many requests [`Store::put_new`] makes of whoever counts them (and lets them be paid for), for so many bytes and when
+    /// nothing goes wrong.
+    fn put_requests(&self, _len: u64) -> u64 {
+        1
+    }
+
+    /// What this store knows of the place where it lies beyond what its other methods show: what was promised there, and what
+    /// it tries out. For [`probe::probe`], after other things were stored.
+    ///
+    /// Names may come and go below the folder `scratch`, which has to be nobody else's; whoever asks removes what is left there.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    async fn examine(&self, _scratch: &Prefix) -> Result<Vec<Finding>> {
+        Ok(Vec::new())
+    }
+
+    /// Removes the folders that this store made, where a store has folders, as far as nothing is in them.
+    ///
+    /// Returns the paths of those that had to stay though they seem empty: a folder is removed only where nobody's object can
+    /// go with it.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
     }
 }

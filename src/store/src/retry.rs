@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 
-use crate::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Result, Store};
+use crate::{Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Prefix, Result, Store};
 
 /// How many bytes are read back at once when an object is compared with a body.
 const COMPARE_STEP: u64 = 1 << 20;
@@ -249,6 +249,18 @@ impl<S: Store> Store for Retrying<S> {
 
     async fn check_room(&self) -> Result<()> {
         self.inner.check_room().await
+    }
+
+    fn put_requests(&self, len: u64) -> u64 {
+        self.inner.put_requests(len)
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        self.inner.examine(scratch).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        self.inner.remove_made_folders().await
     }
 }
 

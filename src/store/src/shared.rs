@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 
-use crate::{Body, ByteRange, Capabilities, Key, Listed, Result, Store};
+use crate::{Body, ByteRange, Capabilities, Finding, Key, Listed, Prefix, Result, Store};
 
 /// A shared store is a store, so that wrappers can be put around an `Arc<dyn Store>`.
 #[async_trait]
@@ -32,5 +32,17 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn check_room(&self) -> Result<()> {
         (**self).check_room().await
+    }
+
+    fn put_requests(&self, len: u64) -> u64 {
+        (**self).put_requests(len)
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        (**self).examine(scratch).await
+    }
+
+    async fn remove_made_folders(&self) -> Result<Vec<String>> {
+        (**self).remove_made_folders().await
     }
 }

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::process::Command;
 
 use fardel_tests::programs::are_installed;
 use fardel_tests::servers::{Ceph, Dav, HOST, Sshd};
@@ -9,26 +10,32 @@ use fardel_tests::servers::{Ceph, Dav, HOST, Sshd};
 use crate::sandbox::{Ran, Sandbox, read};
 
 /// A user with a repository on another machine.
-struct User {
-    sandbox: Sandbox,
+pub(super) struct User {
+    pub(super) sandbox: Sandbox,
     url: String,
     environment: Vec<(&'static str, OsString)>,
 }
 
 impl User {
-    fn new(url: impl Into<String>) -> Self {
+    pub(super) fn new(url: impl Into<String>) -> Self {
         Self { sandbox: Sandbox::empty(), url: url.into(), environment: Vec::new() }
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.environment.push((name, value.into()));
         self
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    /// The command, about the repository there.
+    pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = self.sandbox.command(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        Ran::of(command.env("FARDEL_REPOSITORY", &self.url).output().unwrap())
+        command.env("FARDEL_REPOSITORY", &self.url);
+        command
+    }
+
+    pub(super) fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
     }
 
     /// From a new repository to restored files.
@@ -140,7 +147,7 @@ fn over_a_command_of_the_configuration() {
     assert!(user.sandbox.path("repo/fardel.json").is_file());
 }
 
-fn webdav(server: &Dav, user: &str) -> String {
+pub(super) fn webdav(server: &Dav, user: &str) -> String {
     format!("webdav+{}/r", server.url().replacen("://", &format!("://{user}@"), 1))
 }
 

@@ -49,7 +49,7 @@ pub struct SyncArgs {
     /// Read at most so many bytes a second from the repository
     #[arg(long, value_name = "RATE")]
     pub limit_download: Option<Size>,
-    /// Send so many packs at once to each copy [default: what suits its store]
+    /// Send so many packs at once to each copy [default: what turns out to be fastest]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub parallel: Option<u16>,
     /// Say what would be sent, and send nothing
@@ -63,6 +63,14 @@ pub struct StatusArgs {
     /// Only this copy
     #[arg(long, value_name = "NAME|URL")]
     pub replica: Option<String>,
+}
+
+/// `probe`.
+#[derive(Debug, Args)]
+pub struct ProbeArgs {
+    /// Where: a path, a URL or a replica's name; no repository need be there [default: the repository]
+    #[arg(value_name = "URL|NAME")]
+    pub place: Option<String>,
 }
 
 /// `key`.

@@ -10,6 +10,7 @@ pub mod init;
 pub mod key;
 pub mod ls;
 pub mod man;
+pub mod probe;
 pub mod restore;
 pub mod snapshots;
 pub mod status;

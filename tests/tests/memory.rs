@@ -18,6 +18,7 @@ use fardel_tests::crash::seed;
 use fardel_tests::crash::tally::tell;
 use fardel_tests::disk_tree::temporary_folder;
 use fardel_tests::fardel_binary;
+use fardel_tests::servers::{Ceph, Sshd};
 
 const MIB: u64 = 1 << 20;
 /// What every command may use: the `memory` setting.
@@ -26,6 +27,8 @@ const MEMORY: u64 = 256 * MIB;
 const UNCHANGED: u64 = 200 * MIB;
 /// A smaller `memory` setting, and what may be used with it: the setting is for data, the rest is the program's own.
 const SMALL: (&str, u64) = ("memory: 64MiB\n", 128 * MIB);
+/// What carrying to one copy, and looking at copies, may use on a small machine.
+const NAS: u64 = 64 * MIB;
 /// Length of the image; every second MiB is random, the others are a hole.
 const IMAGE: u64 = 1024 * MIB;
 /// Files in CI.
@@ -78,6 +81,8 @@ fn measure(files: u64) {
         &[word("restore"), word("latest"), word("--target"), &lab.path("out-tree")],
     );
     run("check with all data", MEMORY, &[word("check"), word("--level"), word("data")]);
+    lab.copies(&mut runs);
+    let mut run = |what: &str, limit: u64, arguments: &[&Path]| runs.push(lab.run(what, limit, arguments));
     let other = lab.path("other");
     let with = [word("--config"), &small, word("--repo"), &other];
     let mut small = |what: &str, command: &[&Path]| {
@@ -189,6 +194,41 @@ impl Lab {
         Ok(())
     }
 
+    /// Carries everything to four copies at once, then to one on a small machine, and looks at them.
+    fn copies(&self, runs: &mut Vec<Run>) {
+        let word = Path::new;
+        let server = Sshd::SFTP_SERVER;
+        let mut four = format!("stores:\n  - url: sftp://\n    transport_command: [{server}]\nreplicas:\n");
+        for name in ["one", "two", "three", "four"] {
+            let place = self.path(name).display().to_string();
+            // Where there is a server for it, half of them lie behind SFTP.
+            let is_remote = ["two", "four"].contains(&name) && Path::new(server).exists();
+            let scheme = if is_remote { "sftp://nas" } else { "" };
+            four.push_str(&format!("  - name: {name}\n    url: {scheme}{place}\n"));
+        }
+        let (all, nas) = (self.path("four.yaml"), self.path("nas.yaml"));
+        fs::write(&all, &four).expect("it can be written");
+        fs::write(&nas, format!("{}{four}", SMALL.0)).expect("it can be written");
+        let sync = [word("sync"), word("--config"), &all];
+        runs.push(self.run("sync to four copies", MEMORY, &sync));
+        let small = [word("--config"), &nas];
+        runs.push(self.run("status, memory: 64MiB", NAS, &[&[word("status")], &small[..]].concat()));
+        let five = self.path("five");
+        let url = format!("sftp://nas{}", five.display());
+        let fifth = if Path::new(server).exists() { Path::new(&url) } else { &five };
+        let sync = [&[word("sync"), word("--to"), fifth], &small[..]].concat();
+        runs.push(self.run("sync to one copy, memory: 64MiB", NAS, &sync));
+        // From a copy on another machine: what is carried on lies on the disk meanwhile.
+        let sync =
+            [&[word("sync"), word("--repo"), fifth, word("--to"), &self.path("six")], &small[..]].concat();
+        runs.push(self.run("sync from a copy, memory: 64MiB", NAS, &sync));
+        if let Some(ceph) = Ceph::shared() {
+            let url = format!("s3://{}/r?endpoint={}", ceph.make_bucket("memory"), ceph.url());
+            let sync = [&[word("sync"), word("--to"), word(&url)], &small[..]].concat();
+            runs.push(self.run("sync to S3, memory: 64MiB", NAS, &sync));
+        }
+    }
+
     fn run(&self, what: &str, limit: u64, arguments: &[&Path]) -> Run {
         let began = Instant::now();
         let mut run =
@@ -217,6 +257,7 @@ impl Lab {
         };
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.args(line).env_clear().env("PATH", path).env("HOME", self.path("home"));
+        command.env("AWS_ACCESS_KEY_ID", Ceph::KEY).env("AWS_SECRET_ACCESS_KEY", Ceph::SECRET);
         command.env("FARDEL_REPOSITORY", self.path("repo")).env("FARDEL_CACHE_DIR", self.path("cache"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

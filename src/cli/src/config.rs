@@ -4,12 +4,15 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Weekday;
+
 use crate::args::GlobalArgs;
-use crate::config_file::{ConfigFile, Job as FileJob, Store as FileStore, Text};
+use crate::config_file::{ConfigFile, Day, Job as FileJob, Limits, Rate, Store as FileStore, Text};
 use crate::error::{Failure, Result};
 use crate::human;
 use crate::location::Location;
 use crate::stores::Settings;
+use crate::timetable::{self, Rates, Timetable};
 
 const FILE: &str = "fardel.yaml";
 
@@ -53,6 +56,8 @@ const MEMORY: u64 = 256 << 20;
 pub struct Replica {
     /// How it is called.
     pub name: String,
+    /// How fast it may be fed.
+    pub limits: Timetable,
     place: Place,
 }
 
@@ -133,6 +138,7 @@ impl Config {
 
         let replicas = file.replicas.iter().map(|replica| Replica {
             name: replica.name.value.clone(),
+            limits: replica.limits.as_ref().map(timetable).unwrap_or_default(),
             place: Place { text: replica.url.path_or_url(), base: base.clone() },
         });
         let repository = match (&args.repo, env.get("FARDEL_REPOSITORY")) {
@@ -248,6 +254,33 @@ impl Job {
             one_file_system: job.one_file_system,
             tags: job.tags.iter().map(|text| text.value.clone()).collect(),
         }
+    }
+}
+
+fn timetable(limits: &Limits) -> Timetable {
+    let rate = |rate: Option<Rate>, usual| rate.map_or(usual, |Rate(rate)| rate);
+    let usual = Rates { upload: rate(limits.upload, None), download: rate(limits.download, None) };
+    let hours = limits.timetable.iter().map(|hours| timetable::Hours {
+        from: hours.from.0,
+        to: hours.to.0,
+        days: hours.days.iter().flatten().map(weekday).collect(),
+        rates: Rates {
+            upload: rate(hours.upload, usual.upload),
+            download: rate(hours.download, usual.download),
+        },
+    });
+    Timetable { usual, hours: hours.collect() }
+}
+
+fn weekday(day: &Day) -> Weekday {
+    match day {
+        Day::Mon => Weekday::Monday,
+        Day::Tue => Weekday::Tuesday,
+        Day::Wed => Weekday::Wednesday,
+        Day::Thu => Weekday::Thursday,
+        Day::Fri => Weekday::Friday,
+        Day::Sat => Weekday::Saturday,
+        Day::Sun => Weekday::Sunday,
     }
 }
 

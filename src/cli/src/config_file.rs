@@ -68,6 +68,50 @@ pub struct Replica {
     pub name: Text,
     /// Where it lies.
     pub url: Text,
+    /// How fast it may be fed.
+    pub limits: Option<Limits>,
+}
+
+/// How fast a copy may be fed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes a second that are sent to it.
+    pub upload: Option<Rate>,
+    /// Bytes a second that are read for it.
+    pub download: Option<Rate>,
+    /// Other rates for certain hours.
+    #[serde(default)]
+    pub timetable: Vec<Hours>,
+}
+
+/// Rates for certain hours.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hours {
+    /// When they begin.
+    pub from: Clock,
+    /// When they end.
+    pub to: Clock,
+    /// The days on which they begin; all when absent.
+    pub days: Option<Vec<Day>>,
+    /// Instead of the usual one.
+    pub upload: Option<Rate>,
+    /// Instead of the usual one.
+    pub download: Option<Rate>,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
 }
 
 /// Something to back up together.
@@ -254,6 +298,16 @@ scalar!(
     |text| text.parse().map(|Size(bytes)| bytes)
 );
 scalar!(
+    /// Bytes a second; none is no limit.
+    Rate(Option<u64>),
+    parse_rate
+);
+scalar!(
+    /// Minute of the day, up to 1440.
+    Clock(u16),
+    parse_clock
+);
+scalar!(
     /// -7 to 22.
     Level(i32),
     |text| match text.trim().parse() {
@@ -271,6 +325,32 @@ pub fn parse_chunk_size(text: &str) -> Result<u32, String> {
     match u32::try_from(bytes) {
         Ok(size) if fardel_format::card::check_volume_chunk_size(size).is_ok() => Ok(size),
         _ => Err(format!("`{text}` is no chunk size: a power of two from 16KiB to 4MiB, 64KiB when absent")),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<Option<u64>, String> {
+    match text.trim() {
+        "off" => Ok(None),
+        text => match text.parse::<Size>()?.0 {
+            0 => {
+                Err(format!("`{text}` lets nothing through: write a rate such as 2MiB, or off for no limit"))
+            }
+            rate => Ok(Some(rate)),
+        },
+    }
+}
+
+fn parse_clock(text: &str) -> Result<u16, String> {
+    let digits =
+        |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok());
+    let parts =
+        text.trim().split_once(':').and_then(|(hour, minute)| Some((digits(hour)??, digits(minute)??)));
+    match parts {
+        Some((hour @ 0..=23, minute @ 0..=59)) => Ok(hour * 60 + minute),
+        Some((24, 0)) => Ok(24 * 60),
+        _ => Err(format!(
+            "`{text}` is no time of day: write for example 08:00, or 24:00 for the end of the day"
+        )),
     }
 }
 
@@ -317,7 +397,9 @@ mod tests {
     fn reads_every_key() {
         let file = ConfigFile::parse(
             "repository: /r\nkey_file: k\npassphrase_command: pass fardel\npack_size: 32MiB\nchunk_size: 131072\n\
-             compression: -1\nmemory: 128M\nreplicas:\n  - name: usb\n    url: /mnt/usb\njobs:\n  - name: home\n    \
+             compression: -1\nmemory: 128M\nreplicas:\n  - name: usb\n    url: /mnt/usb\n    \
+             limits:\n      upload: 2MiB\n      download: off\n      timetable:\n        - from: 08:00\n          to: 24:00\n          \
+             days: [mon, sun]\n          upload: 512K\njobs:\n  - name: home\n    \
              sources: [/home]\n    excludes: ['*.tmp']\n    exclude_from: [x]\n    tags: [a]\n    one_file_system: true\n    \
              exclude_caches: true\n    exclude_larger_than: 1G\nstores:\n  - url: sftp://nas\n    transport_command: [a, b c]\n    \
              password_command: p\n    token_command: t\n    ca_file: ca.pem\n",
@@ -327,6 +409,14 @@ mod tests {
         assert_eq!(file.chunk_size, Some(ChunkSize(128 << 10)));
         assert_eq!(file.compression, Some(Level(-1)));
         assert_eq!(file.memory, Some(Memory(128 << 20)));
+        let limits = file.replicas[0].limits.as_ref().unwrap();
+        assert_eq!((limits.upload, limits.download), (Some(Rate(Some(2 << 20))), Some(Rate(None))));
+        let hours = &limits.timetable[0];
+        assert_eq!(
+            (hours.from, hours.to, hours.upload),
+            (Clock(480), Clock(1440), Some(Rate(Some(512 << 10))))
+        );
+        assert_eq!(hours.days, Some(vec![Day::Mon, Day::Sun]));
         assert_eq!(file.jobs[0].exclude_larger_than, Some(FileSize(1 << 30)));
         assert_eq!(file.jobs[0].sources[0].path(Path::new("/base")), Path::new("/home"));
         assert_eq!(file.key_file.unwrap().path(Path::new("/base")), Path::new("/base/k"));
@@ -357,6 +447,20 @@ mod tests {
         );
         let yaml = mistake("jobs: [\n");
         assert!(yaml.starts_with("2:1: "), "{yaml}");
+        let replica = "replicas:\n  - name: a\n    url: /a\n    limits:\n";
+        let rate = mistake(&format!("{replica}      upload: fast\n"));
+        assert!(rate.starts_with("5:15: ") && rate.contains("`fast` is no size"), "{rate}");
+        let none = mistake(&format!("{replica}      upload: 0\n"));
+        assert!(none.starts_with("5:15: ") && none.contains("off for no limit"), "{none}");
+        let key = mistake(&format!("{replica}      uplaod: 1M\n"));
+        assert!(key.starts_with("5:7: ") && key.contains("unknown field `uplaod`"), "{key}");
+        let clock =
+            mistake(&format!("{replica}      timetable:\n        - from: 8 am\n          to: 18:00\n"));
+        assert!(clock.starts_with("6:17: ") && clock.contains("08:00"), "{clock}");
+        let day = mistake(&format!(
+            "{replica}      timetable:\n        - from: 08:00\n          to: 18:00\n          days: [monday]\n"
+        ));
+        assert!(day.starts_with("8:18: ") && day.contains("unknown variant `monday`"), "{day}");
         let kind = mistake("repository: {}\n");
         assert!(kind.starts_with("1:13: ") && kind.contains("expected a text"), "{kind}");
     }

@@ -28,6 +28,7 @@ mod snapshot_path;
 mod span;
 mod stores;
 mod table;
+mod timetable;
 
 use std::process::ExitCode;
 

@@ -91,3 +91,42 @@ fn a_damaged_pack_is_not_carried_on_and_named() {
     sandbox.run(["sync", "--to", "copy"]).exits(5).complains(name).complains("damaged here");
     sandbox.run(["check", "--repo", "copy"]).exits(0);
 }
+
+#[test]
+fn limits_of_a_replica_hold_and_the_command_line_counts_instead() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("src/large", super::sandbox::noise(600_000));
+    sandbox.backup(&["src"]);
+    let limits = "limits:\n      upload: 1KiB\n      timetable:\n        - from: 00:00\n          to: 24:00\n          upload: 400000\n";
+    sandbox.write("fardel.yaml", format!("replicas:\n  - name: usb\n    url: usb\n    {limits}"));
+    let target = sandbox.run(["sync", "--json"]).exits(0).of_type("target").remove(0);
+    let (sent, seconds) =
+        (target["bytes_sent"].as_f64().unwrap(), target["duration_seconds"].as_f64().unwrap());
+    // The packs wait for nobody, and what comes after them waits until they are through. The usual rate would take minutes.
+    let pack = sandbox.objects("packs").iter().map(|pack| fs::metadata(pack).unwrap().len()).max().unwrap();
+    assert!(sent > 600_000.0 && pack > 600_000, "{target}");
+    assert!(seconds >= pack as f64 / 400_000.0, "{target}");
+    assert!(seconds < sent / 1024.0 / 2.0, "{target}");
+
+    sandbox.write("fardel.yaml", "replicas:\n  - name: nas\n    url: nas\n    limits:\n      upload: 1KiB\n");
+    let ran = sandbox.run(["sync", "--json", "--limit-upload", "1GiB"]).exits(0);
+    assert!(ran.of_type("target")[0]["duration_seconds"].as_f64().unwrap() < 300.0, "{}", ran.stdout);
+
+    let wrong = "replicas:\n  - name: nas\n    url: nas\n    limits:\n      timetable:\n        - from: 8\n          to: 18:00\n";
+    let file = sandbox.write("fardel.yaml", wrong);
+    let place = format!("{}:6:17: `8` is no time of day", file.display());
+    sandbox.run(["sync"]).exits(2).complains(&place);
+}
+
+#[test]
+fn a_dry_run_tells_requests() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.backup(&["src"]);
+    let ran = sandbox.run(["sync", "--dry-run", "--json", "--to", "copy"]).exits(0);
+    let target = ran.of_type("target").remove(0);
+    assert!(target["requests"].as_u64() > target["objects_copied"].as_u64(), "{target}");
+    sandbox.run(["sync", "--dry-run", "--to", "copy"]).exits(0).says(" requests");
+    sandbox.run(["sync", "--to", "copy"]).exits(0);
+    let ran = sandbox.run(["sync", "--dry-run", "--json", "--to", "copy"]).exits(0);
+    assert_eq!(ran.of_type("target")[0]["requests"], 0, "{}", ran.stdout);
+}

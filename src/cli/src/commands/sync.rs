@@ -9,13 +9,14 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::SyncArgs;
-use crate::config::Process;
+use crate::config::{Process, Replica};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::human::{self, bytes, count};
 use crate::location::Location;
 use crate::open::{self, Access};
 use crate::progress::Progress;
+use crate::timetable::{Governed, Governor, Timetable};
 
 #[derive(Serialize)]
 struct TargetLine<'a> {
@@ -25,6 +26,7 @@ struct TargetLine<'a> {
     packs_copied: u64,
     objects_copied: u64,
     bytes_to_copy: u64,
+    requests: u64,
     bytes_sent: u64,
     bytes_resumed: u64,
     complete_snapshot: Option<String>,
@@ -59,7 +61,7 @@ pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
     let opened = open::open(&app.config, Access::Keyless)?;
     let mut failed = Vec::new();
     let mut reached = Vec::new();
-    for (name, location) in wanted {
+    for Wanted { name, location, limits } in wanted {
         if location == opened.location {
             return Err(Failure::usage(
                 format!("{name}: this is the repository itself"),
@@ -67,35 +69,38 @@ pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
             ));
         }
         match open::store(&app.config, &location) {
-            Ok(store) => reached.push((name, location, store)),
+            Ok(store) => reached.push((name, location, Fed::new(limits, args), store)),
             Err(failure) => failed.push((name, location, failure)),
         }
     }
-    let limit = |rate: Option<crate::size::Size>| Arc::new(Throttle::new(rate.map(|rate| rate.0)));
+    let governor = Governor::start(reached.iter().map(|(_, _, fed, _)| fed.governed()).collect());
     let names: Vec<_> = reached.iter().map(|(name, ..)| name.clone()).collect();
     let progress = Progress::begin_all(&app.out, &names, "objects");
     let targets: Vec<_> = reached
         .iter()
         .zip(&progress)
-        .map(|((name, _, store), progress)| Target {
+        .map(|((name, _, fed, store), progress)| Target {
             name: name.clone(),
             store: store.clone(),
             parallelism: args.parallel.map(usize::from),
-            upload: limit(args.limit_upload),
+            upload: fed.upload.clone(),
+            download: fed.download.clone(),
             monitor: progress.clone(),
         })
         .collect();
     let options = ReplicateOptions {
         dry_run: args.dry_run,
         spool: app.config.cache.join("spool"),
-        download: limit(args.limit_download),
+        download: Throttle::new(args.limit_download.map(|rate| rate.0)),
+        memory: app.config.memory,
     };
     let reports = replicate(&opened.repo, &opened.catalog, &targets, &options);
     drop(targets);
     drop(progress);
+    drop(governor);
 
     let mut summary = Summary { targets: reached.len() + failed.len(), complete: 0, bytes_sent: 0 };
-    for ((name, location, _), report) in reached.into_iter().zip(reports?) {
+    for ((name, location, ..), report) in reached.into_iter().zip(reports?) {
         match report {
             Ok(report) => {
                 summary.complete += usize::from(report.behind == 0 && report.problems.is_empty());
@@ -116,11 +121,56 @@ pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
     })
 }
 
-/// Names and places.
-fn targets(app: &App, args: &SyncArgs) -> Result<Vec<(String, Location)>> {
+/// A copy that is to be fed.
+struct Wanted {
+    name: String,
+    location: Location,
+    limits: Timetable,
+}
+
+/// How fast a copy is fed.
+struct Fed {
+    timetable: Timetable,
+    upload: Arc<Throttle>,
+    download: Arc<Throttle>,
+}
+
+impl Fed {
+    /// What stands on the command line counts instead of what the configuration says. What is read is then limited for all
+    /// copies together.
+    fn new(mut timetable: Timetable, args: &SyncArgs) -> Self {
+        let hours = timetable.hours.iter_mut().map(|hours| &mut hours.rates);
+        for rates in hours.chain([&mut timetable.usual]) {
+            if let Some(rate) = args.limit_upload {
+                rates.upload = Some(rate.0);
+            }
+            if args.limit_download.is_some() {
+                rates.download = None;
+            }
+        }
+        Self { timetable, upload: Arc::default(), download: Arc::default() }
+    }
+
+    fn governed(&self) -> Governed {
+        Governed {
+            timetable: self.timetable.clone(),
+            upload: self.upload.clone(),
+            download: self.download.clone(),
+        }
+    }
+}
+
+fn targets(app: &App, args: &SyncArgs) -> Result<Vec<Wanted>> {
     let config = &app.config;
+    let limits = |name: &str| {
+        let replica = config.replicas.iter().find(|replica| replica.name == name);
+        replica.map(|replica| replica.limits.clone()).unwrap_or_default()
+    };
     if !args.to.is_empty() {
-        return args.to.iter().map(|to| Ok((to.clone(), config.copy(to, &Process)?))).collect();
+        let wanted = |to: &String| {
+            Ok(Wanted { name: to.clone(), location: config.copy(to, &Process)?, limits: limits(to) })
+        };
+        return args.to.iter().map(wanted).collect();
     }
     if config.replicas.is_empty() {
         return Err(Failure::usage(
@@ -128,7 +178,14 @@ fn targets(app: &App, args: &SyncArgs) -> Result<Vec<(String, Location)>> {
             "name one with --to URL, or write `replicas:` into fardel.yaml",
         ));
     }
-    config.replicas.iter().map(|replica| Ok((replica.name.clone(), replica.location()?))).collect()
+    let wanted = |replica: &Replica| {
+        Ok(Wanted {
+            name: replica.name.clone(),
+            location: replica.location()?,
+            limits: replica.limits.clone(),
+        })
+    };
+    config.replicas.iter().map(wanted).collect()
 }
 
 fn tell(app: &App, location: &Location, report: &TargetReport, dry_run: bool) -> Result<()> {
@@ -142,6 +199,7 @@ fn tell(app: &App, location: &Location, report: &TargetReport, dry_run: bool) ->
             packs_copied: report.packs.objects,
             objects_copied: report.packs.objects + report.others.objects,
             bytes_to_copy: report.packs.bytes + report.others.bytes,
+            requests: report.requests,
             bytes_sent: report.bytes_sent,
             bytes_resumed: report.bytes_resumed,
             complete_snapshot: report.complete.as_ref().map(|known| known.id.to_string()),
@@ -156,10 +214,10 @@ fn tell(app: &App, location: &Location, report: &TargetReport, dry_run: bool) ->
     let others = count(report.others.objects, "other object", "other objects");
     let amount = bytes(report.packs.bytes + report.others.bytes);
     if dry_run {
-        let requests = report.packs.objects + report.others.objects;
-        return match requests {
+        let requests = count(report.requests, "request", "requests");
+        return match report.packs.objects + report.others.objects {
             0 => out.say(format!("{name}: nothing to send")),
-            _ => out.say(format!("{name}: would send {packs} and {others}, {amount}")),
+            _ => out.say(format!("{name}: would send {packs} and {others}, {amount}, with {requests}")),
         };
     }
     let complete = match &report.complete {

@@ -13,6 +13,7 @@ use fardel_store::{Body, ErrorKind};
 
 use super::arrival::Arrival;
 use super::intent::Standing;
+use super::pace::Pace;
 use super::packs::{Done, Porter, Tally};
 use super::plan::{Plan, Step};
 use super::source::Source;
@@ -26,8 +27,8 @@ const ATTEMPTS: u32 = 5;
 /// Objects up to this size are carried in memory, in bytes.
 const SMALL: u64 = 1 << 20;
 
-/// Brings one target up to date.
-pub fn run(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<TargetReport> {
+/// Brings one target up to date, with at most so many packs under way as memory allows.
+pub fn run(source: &Source<'_>, target: &Target, most: usize, dry_run: bool) -> Result<TargetReport> {
     let begun = Instant::now();
     let arrival = Arrival::open(source, target, dry_run)?;
     let plan = Plan::new(source, &arrival)?;
@@ -43,6 +44,7 @@ pub fn run(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<Target
     let mut carrier = Carrier {
         source,
         target,
+        most,
         arrival,
         tally,
         intent: None,
@@ -52,6 +54,7 @@ pub fn run(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<Target
             name: target.name.clone(),
             packs,
             others,
+            requests: plan.requests(&*target.store),
             problems: plan.problems.clone(),
             ..TargetReport::default()
         },
@@ -78,6 +81,8 @@ pub fn run(source: &Source<'_>, target: &Target, dry_run: bool) -> Result<Target
 struct Carrier<'a> {
     source: &'a Source<'a>,
     target: &'a Target,
+    /// Packs that memory allows to be under way.
+    most: usize,
     arrival: Arrival,
     tally: Arc<Tally>,
     intent: Option<Standing>,
@@ -111,12 +116,15 @@ impl Carrier<'_> {
             .enumerate()
             .flat_map(|(i, step)| step.packs.iter().map(move |pack| (i, *pack)))
             .collect();
-        let recommended = self.arrival.store.capabilities().parallelism;
-        let threads = self.target.parallelism.unwrap_or(recommended).clamp(1, jobs.len().max(1));
-        let porter = Porter::new(self.source, &self.arrival, self.tally.clone());
+        let pace = match self.target.parallelism {
+            Some(number) => Pace::fixed(number),
+            None => Pace::adaptive(self.arrival.store.capabilities().parallelism.min(self.most)),
+        };
+        let most = pace.most().min(jobs.len());
+        let porter = Porter::new(self.source, self.target, &self.arrival, self.tally.clone(), pace);
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let hear = porter.start(scope, threads, jobs, &stop);
+            let hear = porter.start(scope, most, jobs, &stop);
             let result = self.publish_as_they_come(steps, &porter, &hear);
             stop.store(true, Ordering::Relaxed);
             result
@@ -306,7 +314,8 @@ impl Carrier<'_> {
             Ok(())
         };
         if let (Some(hash), true) = (name.content_hash(), stored.size > SMALL) {
-            let carried = self.source.carry(stored, &hash, Porter::meter(&self.tally))?;
+            let carried =
+                self.source.carry(stored, &hash, Porter::meter(&self.tally), &self.target.download)?;
             return match store.put_new(&key, Body::Kept(carried.kept.clone())) {
                 // The name says which bytes these are.
                 Err(error) if error.kind == ErrorKind::Exists => done(),

@@ -14,7 +14,9 @@
 
 mod arrival;
 mod carrier;
+mod gate;
 mod intent;
+mod pace;
 mod packs;
 mod plan;
 mod source;
@@ -32,16 +34,21 @@ use crate::repository::Repository;
 use crate::status::{Amount, Known};
 use crate::{Error, Result};
 
+/// What a pack under way takes of memory, in bytes: the pieces that are read, and those that a store has in its hands.
+const PACK_MEMORY: u64 = 8 << 20;
+
 /// A store that is to become a copy.
 pub struct Target {
     /// How it is called in messages.
     pub name: String,
     /// Where the copy lies.
     pub store: Arc<dyn Store>,
-    /// How many packs go at once at most; what the store recommends when absent.
+    /// How many packs go at once; when absent as many as pay off, and no more than the store recommends.
     pub parallelism: Option<usize>,
     /// Bytes a second that may go there.
     pub upload: Arc<Throttle>,
+    /// Bytes a second that may be read from the source for this target.
+    pub download: Arc<Throttle>,
     /// Watches this target.
     pub monitor: Arc<dyn Monitor>,
 }
@@ -52,8 +59,10 @@ pub struct ReplicateOptions {
     pub dry_run: bool,
     /// Where packs of a source that is not on this machine lie while they are carried.
     pub spool: PathBuf,
-    /// Bytes a second that may be read from the source.
-    pub download: Arc<Throttle>,
+    /// Bytes a second that may be read from the source, for all targets together.
+    pub download: Throttle,
+    /// Bytes of memory that packs under way may take, of all targets together.
+    pub memory: u64,
 }
 
 /// What came of one target.
@@ -65,6 +74,8 @@ pub struct TargetReport {
     pub packs: Amount,
     /// Other objects that were put there, or would be.
     pub others: Amount,
+    /// Requests that this takes, listings of more than a page counted as one.
+    pub requests: u64,
     /// Bytes that went there, repeated attempts included.
     pub bytes_sent: u64,
     /// Bytes that an earlier, interrupted upload had brought.
@@ -91,12 +102,14 @@ pub fn replicate(
     options: &ReplicateOptions,
 ) -> Result<Vec<Result<TargetReport>>> {
     let source = source::Source::open(repo, catalog, options)?;
+    let share = options.memory / targets.len().max(1) as u64;
+    let most = usize::try_from(share / PACK_MEMORY).unwrap_or(usize::MAX).max(1);
     Ok(std::thread::scope(|scope| {
         let running: Vec<_> = targets
             .iter()
             .map(|target| {
                 let source = &source;
-                scope.spawn(move || carrier::run(source, target, options.dry_run))
+                scope.spawn(move || carrier::run(source, target, most, options.dry_run))
             })
             .collect();
         running

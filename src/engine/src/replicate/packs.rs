@@ -14,7 +14,10 @@ use fardel_format::names::Name;
 use fardel_format::pack_list::PackEntry;
 use fardel_store::{Body, ByteRange, ErrorKind, Key, Meter, Throttle};
 
+use super::Target;
 use super::arrival::Arrival;
+use super::gate::Gate;
+use super::pace::Pace;
 use super::source::Source;
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, key_of};
@@ -43,6 +46,16 @@ impl fmt::Debug for Tally {
 struct Attempt {
     tally: Arc<Tally>,
     bytes: AtomicU64,
+    /// Where a pack of this length waited for its turn.
+    gate: Option<(Arc<Gate>, u64)>,
+}
+
+impl Attempt {
+    /// More bytes than there are: the store wanted, or had, to be sent some again.
+    fn is_repeated(before: u64, now: u64, len: u64) -> bool {
+        let times = |bytes: u64| bytes.saturating_sub(1) / len.max(1);
+        times(now) > times(before)
+    }
 }
 
 impl Meter for Attempt {
@@ -50,10 +63,17 @@ impl Meter for Attempt {
         if self.tally.monitor.interrupted() {
             return Err(fardel_store::Error::new(ErrorKind::Stopped, "the upload", "it was interrupted"));
         }
+        let now = Instant::now();
         self.tally.sent.fetch_add(bytes, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some((gate, len)) = &self.gate {
+            if Self::is_repeated(before, before + bytes, *len) {
+                gate.pushed_back();
+            }
+            gate.passing(bytes, now);
+        }
         self.tally.monitor.counters().done(0, bytes);
-        Ok(self.tally.throttle.pass(bytes, Instant::now()))
+        Ok(self.tally.throttle.pass(bytes, now))
     }
 
     fn resumed(&self, bytes: u64) {
@@ -66,8 +86,10 @@ impl Meter for Attempt {
 /// Puts single packs.
 pub struct Porter<'a> {
     source: &'a Source<'a>,
+    target: &'a Target,
     store: Blocking,
     tally: Arc<Tally>,
+    gate: Arc<Gate>,
     /// How many packs the target has: it decides how deep new ones lie.
     siblings: usize,
     /// Packs of which the plain name was used before: condemned, or not as long as they should be.
@@ -85,13 +107,21 @@ pub struct Done {
 }
 
 impl<'a> Porter<'a> {
-    pub fn new(source: &'a Source<'a>, arrival: &Arrival, tally: Arc<Tally>) -> Self {
+    pub fn new(
+        source: &'a Source<'a>,
+        target: &'a Target,
+        arrival: &Arrival,
+        tally: Arc<Tally>,
+        pace: Pace,
+    ) -> Self {
         let listed = arrival.catalog.packs.keys().copied();
         let condemned = arrival.tombs.condemned.iter().map(|(hash, _)| *hash);
         Self {
             source,
+            target,
             store: arrival.store.clone(),
             tally,
+            gate: Arc::new(Gate::new(pace)),
             siblings: arrival.catalog.packs.len(),
             used: listed.chain(condemned).collect(),
         }
@@ -99,14 +129,14 @@ impl<'a> Porter<'a> {
 
     /// Counts the bytes of something that is no pack.
     pub fn meter(tally: &Arc<Tally>) -> Arc<dyn Meter> {
-        Arc::new(Attempt { tally: tally.clone(), bytes: AtomicU64::new(0) })
+        Arc::new(Attempt { tally: tally.clone(), bytes: AtomicU64::new(0), gate: None })
     }
 
-    /// Puts these packs on so many threads, the first ones first, until `stop`.
+    /// Puts these packs, so many at once as suits, the first ones first, until `stop`.
     pub fn start<'scope>(
         &'scope self,
         scope: &'scope Scope<'scope, '_>,
-        threads: usize,
+        most: usize,
         jobs: Vec<Job>,
         stop: &'scope AtomicBool,
     ) -> Receiver<Done> {
@@ -115,10 +145,13 @@ impl<'a> Porter<'a> {
         for job in jobs {
             give.send(job).expect("there is room for all of them");
         }
-        for _ in 0..threads {
+        drop(give);
+        for _ in 0..most {
             let (take, tell) = (take.clone(), tell.clone());
             scope.spawn(move || {
-                for (step, pack) in take {
+                loop {
+                    let _turn = self.gate.enter();
+                    let Ok((step, pack)) = take.try_recv() else { break };
                     if stop.load(Ordering::Relaxed) {
                         break;
                     }
@@ -160,8 +193,9 @@ impl<'a> Porter<'a> {
             .catalog
             .whole_pack(&pack.hash, pack.size)
             .ok_or_else(|| Error::Damaged(format!("pack {} is missing here", pack.hash.short())))?;
-        let attempt = Arc::new(Attempt { tally: self.tally.clone(), bytes: AtomicU64::new(0) });
-        let carried = self.source.carry(&copy.stored, &pack.hash, attempt.clone())?;
+        let gate = Some((self.gate.clone(), pack.size));
+        let attempt = Arc::new(Attempt { tally: self.tally.clone(), bytes: AtomicU64::new(0), gate });
+        let carried = self.source.carry(&copy.stored, &pack.hash, attempt.clone(), &self.target.download)?;
         let put = self.store.put_new(key, Body::Kept(carried.kept.clone()));
         let counters = self.tally.monitor.counters();
         match &put {

@@ -6,6 +6,7 @@ use fardel_format::ObjectHash;
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack_list::PackEntry;
 use fardel_format::tomb::{Takes, Tomb};
+use fardel_store::Store;
 
 use super::arrival::Arrival;
 use super::source::Source;
@@ -124,15 +125,30 @@ impl Plan {
     /// Packs to put, and everything else.
     pub fn amounts(&self) -> (Amount, Amount) {
         let (mut packs, mut others) = (Amount::default(), Amount::default());
-        self.steps.iter().flat_map(|step| &step.packs).for_each(|pack| packs.add(pack.size));
+        self.packs().for_each(|pack| packs.add(pack.size));
+        self.others().for_each(|stored| others.add(stored.size));
+        (packs, others)
+    }
+
+    /// The requests to this store that it takes to do all of it.
+    pub fn requests(&self, store: &dyn Store) -> u64 {
+        let packs = self.packs().map(|pack| pack.size);
+        let puts = packs.chain(self.others().map(|stored| stored.size)).map(|len| store.put_requests(len));
+        // An intent comes and goes; tombs are listed, packs, and tombs again.
+        let around = if self.steps.is_empty() { 0 } else { store.put_requests(0) + 1 + 3 };
+        puts.sum::<u64>() + around
+    }
+
+    fn packs(&self) -> impl Iterator<Item = &PackEntry> {
+        self.steps.iter().flat_map(|step| &step.packs)
+    }
+
+    /// Each once.
+    fn others(&self) -> impl Iterator<Item = &Stored> {
         let objects = self.steps.iter().flat_map(|step| &step.objects);
         let mut seen = HashSet::new();
-        for (name, stored) in self.common.iter().chain(objects).chain(&self.forgets) {
-            if seen.insert(name) {
-                others.add(stored.size);
-            }
-        }
-        (packs, others)
+        let once = self.common.iter().chain(objects).chain(&self.forgets);
+        once.filter(move |(name, _)| seen.insert(name)).map(|(_, stored)| stored)
     }
 
     /// Every pack that the snapshots will rest on, in the generations that are there or will be.

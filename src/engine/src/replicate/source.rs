@@ -29,7 +29,7 @@ pub struct Source<'a> {
     /// Where objects lie as files, if they do.
     files: Option<PathBuf>,
     spool: PathBuf,
-    download: Arc<Throttle>,
+    download: &'a Throttle,
     window: Mutex<Window>,
 }
 
@@ -47,20 +47,26 @@ pub struct Carried {
 }
 
 impl<'a> Source<'a> {
-    pub fn open(repo: &'a Repository, catalog: &'a Catalog, options: &ReplicateOptions) -> Result<Self> {
+    pub fn open(repo: &'a Repository, catalog: &'a Catalog, options: &'a ReplicateOptions) -> Result<Self> {
         Ok(Self {
             repo,
             catalog,
             snapshots: Snapshots::load_for_reading(repo, catalog)?,
             files: repo.store().capabilities().files,
             spool: options.spool.clone(),
-            download: options.download.clone(),
+            download: &options.download,
             window: Mutex::default(),
         })
     }
 
-    /// An object whose bytes must have this hash.
-    pub fn carry(&self, stored: &Stored, hash: &ObjectHash, meter: Arc<dyn Meter>) -> Result<Carried> {
+    /// An object whose bytes must have this hash, read no faster than `download` allows.
+    pub fn carry(
+        &self,
+        stored: &Stored,
+        hash: &ObjectHash,
+        meter: Arc<dyn Meter>,
+        download: &Throttle,
+    ) -> Result<Carried> {
         let kept = |path, len| {
             Arc::new(Kept { path, len, hash: blake3::Hash::from_bytes(hash.0), meter: meter.clone() })
         };
@@ -68,7 +74,7 @@ impl<'a> Source<'a> {
             let path = files.join(stored.key.as_str());
             return Ok(Carried { kept: kept(path, stored.size), _spooled: None });
         }
-        let spooled = self.spooled(stored, hash)?;
+        let spooled = self.spooled(stored, hash, download)?;
         Ok(Carried { kept: kept(spooled.path().to_owned(), spooled.written()), _spooled: Some(spooled) })
     }
 
@@ -77,13 +83,13 @@ impl<'a> Source<'a> {
     }
 
     /// A copy on this machine. Who asks while it is being read waits for it.
-    fn spooled(&self, stored: &Stored, hash: &ObjectHash) -> Result<Arc<Spooled>> {
+    fn spooled(&self, stored: &Stored, hash: &ObjectHash, download: &Throttle) -> Result<Arc<Spooled>> {
         let slot = self.window().slots.entry(*hash).or_default().clone();
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spooled) = slot.upgrade() {
             return Ok(spooled);
         }
-        let spooled = Arc::new(self.read(stored, hash)?);
+        let spooled = Arc::new(self.read(stored, hash, download)?);
         *slot = Arc::downgrade(&spooled);
         let mut window = self.window();
         window.recent.push_back(spooled.clone());
@@ -96,13 +102,15 @@ impl<'a> Source<'a> {
         Ok(spooled)
     }
 
-    fn read(&self, stored: &Stored, hash: &ObjectHash) -> Result<Spooled> {
+    fn read(&self, stored: &Stored, hash: &ObjectHash, download: &Throttle) -> Result<Spooled> {
         let mut spooled = Spooled::create(&self.spool)?;
         let mut hasher = blake3::Hasher::new();
         let mut at = 0;
         while at < stored.size {
             let end = stored.size.min(at + STEP);
-            std::thread::sleep(self.download.pass(end - at, Instant::now()));
+            let now = Instant::now();
+            let waits = [self.download, download].map(|throttle| throttle.pass(end - at, now));
+            std::thread::sleep(waits[0].max(waits[1]));
             let bytes = self.repo.store().get_range(&stored.key, ByteRange::between(at, end))?;
             hasher.update(&bytes);
             spooled.write_all(&bytes).map_err(|e| Error::io(spooled.path(), e))?;

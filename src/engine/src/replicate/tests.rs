@@ -1,5 +1,6 @@
 use fardel_format::keys::HostKey;
 use fardel_format::names::{FanOut, Name, Numbered, PackName};
+use fardel_format::root;
 use fardel_format::tomb::{self, Takes, Tomb};
 use fardel_format::{ObjectHash, RepositoryId, SnapshotId};
 use fardel_store::{
@@ -12,7 +13,7 @@ use super::*;
 use crate::check::{self, CheckOptions, Level};
 use crate::monitor::Silent;
 use crate::status::{Status, status};
-use crate::testing::{Fixture, fixture, noise};
+use crate::testing::{Fixture, file, fixture, folder, noise};
 
 /// Three snapshots with new data each, oldest first.
 fn three(fixture: &Fixture) -> [SnapshotId; 3] {
@@ -28,12 +29,18 @@ fn target(name: &str, store: Arc<dyn Store>) -> Target {
         store,
         parallelism: Some(2),
         upload: Arc::default(),
+        download: Arc::default(),
         monitor: Arc::new(Silent::default()),
     }
 }
 
 fn options(fixture: &Fixture) -> ReplicateOptions {
-    ReplicateOptions { dry_run: false, spool: fixture.temp().join("spool"), download: Arc::default() }
+    ReplicateOptions {
+        dry_run: false,
+        spool: fixture.temp().join("spool"),
+        download: Throttle::default(),
+        memory: 256 << 20,
+    }
 }
 
 fn sync_all(fixture: &Fixture, targets: &[Target]) -> Vec<Result<TargetReport>> {
@@ -351,6 +358,126 @@ fn only_a_forget_for_every_copy_travels() {
     small.insert_raw("fardel.json", fixture.store.get_raw("fardel.json").unwrap());
     let report = sync(&fixture, Arc::new(small.clone())).unwrap();
     assert_eq!((report.behind, report.packs.objects, report.complete), (0, 0, None));
+}
+
+/// A repository of so many packs.
+fn many_packs(packs: u64) -> Fixture {
+    let fixture = fixture();
+    fixture.craft(|packer| {
+        let nodes: Vec<_> = (0..packs)
+            .map(|number| {
+                let node = file(packer, &format!("f{number:05}"), &[Ok(&noise(number + 1, 1000))]);
+                packer.flush().unwrap();
+                node
+            })
+            .collect();
+        vec![root::Source::new(b"/s", folder(packer, "", &nodes))]
+    });
+    let stored = fixture.store.names().iter().filter(|name| name.starts_with("packs/")).count() as u64;
+    assert!((packs..=packs + 2).contains(&stored), "{stored}");
+    fixture
+}
+
+#[test]
+fn a_sync_that_changes_nothing_makes_few_requests() {
+    let fixture = many_packs(1000);
+    let copy = MemoryStore::new();
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert!(report.packs.objects >= 1000 && report.behind == 0, "{report:?}");
+
+    let here = Arc::new(Counting::new(fixture.store.clone()));
+    let there = Arc::new(Counting::new(copy));
+    let (repo, catalog) = fixture.open_in(here.clone(), None).unwrap();
+    let target = target("copy", there.clone());
+    let report = replicate(&repo, &catalog, &[target], &options(&fixture)).unwrap().pop().unwrap().unwrap();
+    assert_eq!((report.bytes_sent, report.behind, report.requests), (0, 0, 0), "{report:?}");
+    let (here, there) = (here.requests(), there.requests());
+    assert!(here.0 + there.0 <= 10, "{} requests here, {} there", here.0, there.0);
+    assert!(here.1 + there.1 <= 3, "{} listings here, {} there", here.1, there.1);
+}
+
+#[test]
+fn a_dry_run_tells_the_requests_that_a_sync_makes() {
+    let fixture = many_packs(20);
+    let there = Arc::new(Counting::new(MemoryStore::new()));
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let dry = ReplicateOptions { dry_run: true, ..options(&fixture) };
+    let targets = [target("copy", there.clone())];
+    let planned = replicate(&repo, &catalog, &targets, &dry).unwrap().pop().unwrap().unwrap().requests;
+    let before = there.requests();
+    replicate(&repo, &catalog, &targets, &options(&fixture)).unwrap().pop().unwrap().unwrap();
+    let after = there.requests();
+    let made = after.0 + after.1 - before.0 - before.1;
+    // Besides it looks what is there: the card, which it puts when there is none, and a listing.
+    assert!((planned..=planned + 4).contains(&made), "{made} were made, {planned} planned");
+}
+
+#[test]
+fn a_limit_holds_over_all_that_is_sent() {
+    let fixture = fixture();
+    three(&fixture);
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    const RATE: u64 = 400_000;
+    let limited = Target {
+        upload: Arc::new(Throttle::new(Some(RATE))),
+        ..target("limited", Arc::new(MemoryStore::new()))
+    };
+    let report = replicate(&repo, &catalog, &[limited], &options(&fixture)).unwrap().pop().unwrap().unwrap();
+    assert!(report.bytes_sent > 300_000 && report.behind == 0, "{report:?}");
+    // What goes last need not be waited for: no object is larger than a pack of these.
+    let least = (report.bytes_sent - 120_000) as f64 / RATE as f64;
+    assert!(report.duration.as_secs_f64() >= least, "{report:?}");
+}
+
+/// Counts what is asked of it.
+#[derive(Debug)]
+struct Counting {
+    inner: MemoryStore,
+    requests: std::sync::atomic::AtomicU64,
+    listings: std::sync::atomic::AtomicU64,
+}
+
+impl Counting {
+    fn new(inner: MemoryStore) -> Self {
+        Self { inner, requests: Default::default(), listings: Default::default() }
+    }
+
+    /// Requests that are no listings, and listings.
+    fn requests(&self) -> (u64, u64) {
+        use std::sync::atomic::Ordering::SeqCst;
+        (self.requests.load(SeqCst), self.listings.load(SeqCst))
+    }
+
+    fn one_more(&self) {
+        self.requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[async_trait::async_trait]
+impl Store for Counting {
+    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
+        self.one_more();
+        self.inner.put_new(key, body).await
+    }
+
+    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
+        self.one_more();
+        self.inner.get_range(key, range).await
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
+        self.listings.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        self.inner.list(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
+        self.one_more();
+        self.inner.delete(key).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
 }
 
 /// Is told which key is about to be put.

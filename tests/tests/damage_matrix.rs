@@ -6,6 +6,10 @@
 //! 2. every snapshot that does not need the object restores byte for byte;
 //! 3. one that does restores all but what the damage costs: a file under its name is whole, any other is told.
 
+mod damage_matrix {
+    mod copies;
+}
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use fardel_engine::check::{CheckReport, Class, Level};

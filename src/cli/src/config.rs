@@ -17,9 +17,11 @@ use crate::timetable::{self, Rates, Timetable};
 const FILE: &str = "fardel.yaml";
 
 /// Everything that was set, wherever.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     repository: Option<Place>,
+    /// Where the file says that the repository lies, whatever arguments say.
+    own: Option<Place>,
     /// What must stand on the next command line to mean the same repository and key.
     again: Again,
     /// Copies of the repository, by name.
@@ -52,7 +54,7 @@ pub struct Config {
 const MEMORY: u64 = 256 << 20;
 
 /// A copy of the repository.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Replica {
     /// How it is called.
     pub name: String,
@@ -141,14 +143,13 @@ impl Config {
             limits: replica.limits.as_ref().map(timetable).unwrap_or_default(),
             place: Place { text: replica.url.path_or_url(), base: base.clone() },
         });
+        let own = file.repository.as_ref().map(|text| Place { text: text.path_or_url(), base: base.clone() });
         let repository = match (&args.repo, env.get("FARDEL_REPOSITORY")) {
             (Some(text), _) => Some(Place { text: text.clone(), base: here.clone() }),
             (None, Some(text)) => {
                 Some(Place { text: text_of("FARDEL_REPOSITORY", text)?, base: here.clone() })
             }
-            (None, None) => {
-                file.repository.as_ref().map(|text| Place { text: text.path_or_url(), base: base.clone() })
-            }
+            (None, None) => own.clone(),
         };
         let key_file = args.key_file.clone().or_else(|| env.get("FARDEL_KEY_FILE").map(PathBuf::from));
         let command = env
@@ -169,6 +170,7 @@ impl Config {
         Ok(Self {
             again,
             repository,
+            own,
             replicas: replicas.collect(),
             key_file: key_file
                 .map(|path| here.join(path))
@@ -207,6 +209,14 @@ impl Config {
     /// When this build has no such store.
     pub fn copy(&self, name_or_url: &str, env: &dyn Environment) -> Result<Location> {
         self.by_name(&Place { text: name_or_url.to_owned(), base: env.here() })
+    }
+
+    /// Every place that the file names: the repository and its copies, by name. One that this build cannot reach is left out.
+    #[must_use]
+    pub fn places(&self) -> Vec<(String, Location)> {
+        let own = self.own.iter().map(|place| ("repository".to_owned(), self.by_name(place)));
+        let replicas = self.replicas.iter().map(|replica| (replica.name.clone(), replica.location()));
+        own.chain(replicas).filter_map(|(name, location)| Some((name, location.ok()?))).collect()
     }
 
     /// The global options that a command needs to mean the same repository and key; each with a blank before it.

@@ -5,6 +5,7 @@ mod args;
 mod commands;
 mod config;
 mod config_file;
+mod copies;
 mod entry;
 mod error;
 mod exit;

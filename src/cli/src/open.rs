@@ -6,6 +6,7 @@ use std::sync::Arc;
 use fardel_backends::folder::FolderStore;
 use fardel_engine::bridge::Blocking;
 use fardel_engine::catalog::Catalog;
+use fardel_engine::copies::Other;
 use fardel_engine::keyring::Material;
 use fardel_engine::{Error as EngineError, OpenOptions, Repository};
 use fardel_format::names::CARD;
@@ -16,7 +17,7 @@ use crate::config::Config;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::location::Location;
-use crate::{human, key_file, material, stores};
+use crate::{copies, human, key_file, material, stores};
 
 /// Which key a command needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +88,25 @@ pub fn open(config: &Config, access: Access) -> Result<Opened> {
     open_at(config, config.location()?, access)
 }
 
+/// Opens the configured repository for reading alone: what cannot be had there is looked for in the configured copies.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_for_reading(config: &Config, access: Access) -> Result<Opened> {
+    let location = config.location()?;
+    let others = copies::others(config, &location);
+    open_among(config, location, access, others)
+}
+
 /// Opens the repository at a place.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_at(config: &Config, location: Location, access: Access) -> Result<Opened> {
+    open_among(config, location, access, Vec::new())
+}
+
+fn open_among(config: &Config, location: Location, access: Access, others: Vec<Other>) -> Result<Opened> {
     let store = store(config, &location)?;
     let none = || no_repository(&location);
     let id = id(&store)?.ok_or_else(none)?;
@@ -103,7 +118,7 @@ pub fn open_at(config: &Config, location: Location, access: Access) -> Result<Op
     if material.is_none() && access == Access::Key {
         return Err(no_key(config, &id, &location));
     }
-    open_with(config, store, location, material, Some(id))
+    finish(config, store, location, (material, Some(id)), others)
 }
 
 /// Opens a store with what is at hand.
@@ -117,9 +132,19 @@ pub fn open_with(
     material: Option<Material>,
     pinned: Option<RepositoryId>,
 ) -> Result<Opened> {
+    finish(config, store, location, (material, pinned), Vec::new())
+}
+
+fn finish(
+    config: &Config,
+    store: Arc<dyn Store>,
+    location: Location,
+    (material, pinned): (Option<Material>, Option<RepositoryId>),
+    others: Vec<Other>,
+) -> Result<Opened> {
     let options =
         OpenOptions { material, cache: config.cache.clone(), display: location.to_string(), pinned };
-    match Repository::open(store, options) {
+    match Repository::open_among(store, options, others) {
         Ok((repo, catalog)) => Ok(Opened { repo, catalog, location }),
         Err(EngineError::NoRepository(_)) => Err(no_repository(&location)),
         Err(error) => Err(error.into()),

@@ -179,7 +179,17 @@ impl Keys {
     fn from_key_files(repo: &Repository, catalog: &Catalog, identities: &Identities) -> Result<Self> {
         let (registry, _) = repo.read_registry(catalog, &mut Unread::default())?;
         let (mut lines, mut chunk_keys, mut root) = (Vec::new(), None::<ChunkKeys>, None);
-        for (hash, text) in open_key_files(repo.store(), catalog, identities)? {
+        let open = |store: &Blocking, catalog: &Catalog| match open_key_files(store, catalog, identities)? {
+            opened if opened.is_empty() => Err(Error::Damaged("there is none that this key opens".into())),
+            opened => Ok(opened),
+        };
+        let here = open(repo.store(), catalog);
+        let opened = repo.copies().or_there(&"keys/", here, |there| open(&there.store, &there.catalog));
+        let opened = match opened {
+            Err(Error::Damaged(_)) => Vec::new(),
+            opened => opened?,
+        };
+        for (hash, text) in opened {
             match text {
                 _ if registry.is_retired(&hash) => {}
                 KeyText::Reader(reader) if reader.repository == *repo.id() => {

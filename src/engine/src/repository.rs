@@ -6,13 +6,14 @@ use std::sync::Arc;
 use fardel_format::card::{self, Card};
 use fardel_format::chunker::Chunker;
 use fardel_format::keys::ChunkKeys;
-use fardel_format::names::{CARD, Numbered};
+use fardel_format::names::{CARD, FanOut, Name, Numbered};
 use fardel_format::signers::{Record, Registry};
 use fardel_format::{ObjectHash, RepositoryId, WriterId};
 use fardel_store::{ErrorKind, Key, Store};
 
 use crate::bridge::Blocking;
-use crate::catalog::{Catalog, Stored};
+use crate::catalog::{Catalog, Stored, key_of};
+use crate::copies::{Copies, Other};
 use crate::keyring::{Keys, Material};
 use crate::lists::Lists;
 use crate::{Error, Result};
@@ -41,6 +42,7 @@ pub struct Repository {
     cache: PathBuf,
     display: String,
     lists: Lists,
+    copies: Arc<Copies>,
 }
 
 impl Repository {
@@ -49,6 +51,18 @@ impl Repository {
     /// # Errors
     /// [`Error::NoRepository`] without a card; [`Error::Key`] when the material opens nothing.
     pub fn open(store: Arc<dyn Store>, options: OpenOptions) -> Result<(Self, Catalog)> {
+        Self::open_among(store, options, Vec::new())
+    }
+
+    /// The same for whoever only reads: what cannot be had in `store` is looked for in the other places.
+    ///
+    /// # Errors
+    /// As [`Repository::open`].
+    pub fn open_among(
+        store: Arc<dyn Store>,
+        options: OpenOptions,
+        others: Vec<Other>,
+    ) -> Result<(Self, Catalog)> {
         let store = Blocking::new(store);
         let card_bytes = match store.get(&Key::new(CARD)?) {
             Ok(bytes) => bytes,
@@ -65,7 +79,8 @@ impl Repository {
         let catalog = Catalog::load(&store)?;
         let cache = options.cache.join(id.to_string());
         let (keys, lists) = (Keys::default(), Lists::default());
-        let mut repo = Self { store, card, id, keys, cache, display: options.display, lists };
+        let copies = Arc::new(Copies::new(id, others));
+        let mut repo = Self { store, card, id, keys, cache, display: options.display, lists, copies };
         if let Some(material) = options.material {
             repo.keys = Keys::open(&repo, &catalog, material)?;
         }
@@ -110,6 +125,12 @@ impl Repository {
         &self.lists
     }
 
+    /// The other places where it lies.
+    #[must_use]
+    pub fn copies(&self) -> &Arc<Copies> {
+        &self.copies
+    }
+
     /// How it is called in messages.
     #[must_use]
     pub fn display(&self) -> &str {
@@ -152,21 +173,12 @@ impl Repository {
     /// # Errors
     /// When the store fails, or it is larger than any such object.
     pub(crate) fn small(&self, stored: &Stored) -> Result<Vec<u8>> {
-        if stored.size > MAX_SMALL {
-            let error = fardel_format::Error::TooLarge { what: "a small object", limit: MAX_SMALL };
-            return Err(Error::object(&stored.key, error));
-        }
-        Ok(self.store.get(&stored.key)?.into())
+        small(&self.store, stored)
     }
 
     /// Reads a small object of text.
     pub(crate) fn small_text(&self, stored: &Stored) -> Result<String> {
-        String::from_utf8(self.small(stored)?).map_err(|_| {
-            Error::object(
-                &stored.key,
-                fardel_format::Error::Damaged { what: "an object", why: "it is not text".into() },
-            )
-        })
+        small_text(&self.store, stored)
     }
 
     /// Reads an object with its signature; one that does not verify is a problem, and costs nothing else.
@@ -174,15 +186,48 @@ impl Repository {
         &self,
         object: &Stored,
         signature: &Stored,
-        open: impl FnOnce(&[u8], &str) -> fardel_format::Result<T>,
+        open: impl Fn(&[u8], &str) -> fardel_format::Result<T>,
     ) -> Result<Result<T, Problem>> {
-        let problem = |error| Problem { object: object.key.clone(), error };
-        let read = self.small(object).and_then(|bytes| Ok((bytes, self.small_text(signature)?)));
+        let read = |store: &Blocking, object: &Stored, signature: &Stored| {
+            let (bytes, signature) = (small(store, object)?, small_text(store, signature)?);
+            open(&bytes, &signature).map_err(|error| Error::object(&object.key, error))
+        };
+        let read = self.copies.or_there(&object.key, read(&self.store, object, signature), |there| {
+            let found = |stored: &Stored| {
+                let found = Name::parse(stored.key.as_str()).and_then(|name| there.catalog.get(&name));
+                found.ok_or_else(|| missing(&stored.key))
+            };
+            read(&there.store, found(object)?, found(signature)?)
+        });
         match read {
-            Ok((bytes, signature)) => Ok(open(&bytes, &signature).map_err(problem)),
-            Err(Error::Object { error, .. }) => Ok(Err(problem(error))),
+            Ok(opened) => Ok(Ok(opened)),
+            Err(Error::Object { error, .. }) => Ok(Err(Problem { object: object.key.clone(), error })),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads an object whose name carries its hash, and takes it apart.
+    ///
+    /// # Errors
+    /// When it is missing or damaged, or the store fails.
+    pub(crate) fn hashed<T>(
+        &self,
+        catalog: &Catalog,
+        (name, what): (&Name, &'static str),
+        open: impl Fn(&Key, &[u8]) -> Result<T>,
+    ) -> Result<T> {
+        let plainest = key_of(name, FanOut::FLAT);
+        let read = |store: &Blocking, catalog: &Catalog| {
+            let stored = catalog.get(name).ok_or_else(|| missing(&plainest))?;
+            let bytes = store.get(&stored.key)?;
+            if name.content_hash().is_some_and(|hash| ObjectHash::of(&bytes) != hash) {
+                let why = "its hash differs from its name".into();
+                return Err(Error::object(&stored.key, fardel_format::Error::Damaged { what, why }));
+            }
+            open(&stored.key, &bytes)
+        };
+        self.copies
+            .or_there(&plainest, read(&self.store, catalog), |there| read(&there.store, &there.catalog))
     }
 
     /// Who may do what: every record that the root key signed. A record that does not verify is a problem, never a rule;
@@ -241,6 +286,27 @@ impl Repository {
     fn seq_file(&self, writer: &WriterId) -> PathBuf {
         self.cache.join(format!("seq-{writer}"))
     }
+}
+
+fn missing(key: &Key) -> Error {
+    Error::Damaged(format!("{key} is missing"))
+}
+
+fn small(store: &Blocking, stored: &Stored) -> Result<Vec<u8>> {
+    if stored.size > MAX_SMALL {
+        let error = fardel_format::Error::TooLarge { what: "a small object", limit: MAX_SMALL };
+        return Err(Error::object(&stored.key, error));
+    }
+    Ok(store.get(&stored.key)?.into())
+}
+
+fn small_text(store: &Blocking, stored: &Stored) -> Result<String> {
+    String::from_utf8(small(store, stored)?).map_err(|_| {
+        Error::object(
+            &stored.key,
+            fardel_format::Error::Damaged { what: "an object", why: "it is not text".into() },
+        )
+    })
 }
 
 /// Remembers that an object could not be read, though the store as a whole works: a reader goes on as if it were withheld,

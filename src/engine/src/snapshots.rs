@@ -11,6 +11,7 @@ use fardel_format::root::Root;
 use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
+use fardel_store::Key;
 
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository, Unread};
@@ -143,18 +144,21 @@ impl Snapshots {
         problems.extend(tombs.problems.iter().cloned());
         let mut sealed = Vec::new();
         for ((writer, name), seal) in &catalog.seals {
-            let verified = match catalog.manifests.get(&(*writer, *name)) {
-                Some(manifest) => {
-                    let read = repo.signed(manifest, seal, |manifest, seal| {
-                        verify(repo, &registry, *writer, *name, manifest, seal)
-                    });
-                    unread.settle(&seal.key, read)?
-                }
-                None => Err(Problem {
-                    object: seal.key.clone(),
-                    error: FormatError::Truncated { what: "its manifest is missing: the snapshot" },
-                }),
-            };
+            // First whose seal it is: what nobody may have sealed is looked for nowhere.
+            let verified =
+                match (sealer(&registry, *writer, *name), manifest_of(repo, catalog, *writer, *name)) {
+                    (Err(error), _) => Err(Problem { object: seal.key.clone(), error }),
+                    (Ok(signer), Some(manifest)) => {
+                        let read = repo.signed(&manifest, seal, |manifest, seal| {
+                            verify(repo, signer, *writer, *name, manifest, seal)
+                        });
+                        unread.settle(&seal.key, read)?
+                    }
+                    (Ok(_), None) => Err(Problem {
+                        object: seal.key.clone(),
+                        error: FormatError::Truncated { what: "its manifest is missing: the snapshot" },
+                    }),
+                };
             match verified {
                 Ok(snapshot) => sealed.push(snapshot),
                 // It is the seal that does not hold, whatever is wrong with the manifest.
@@ -199,14 +203,15 @@ impl Snapshots {
     }
 }
 
-fn verify(
-    repo: &Repository,
-    registry: &Registry,
-    writer: WriterId,
-    name: Numbered,
-    manifest: &[u8],
-    seal: &str,
-) -> Result<Sealed, FormatError> {
+/// The manifest that a seal is about, as it was listed; or where it would lie, if another copy may have it.
+fn manifest_of(repo: &Repository, catalog: &Catalog, writer: WriterId, name: Numbered) -> Option<Stored> {
+    let listed = catalog.manifests.get(&(writer, name)).cloned();
+    let elsewhere = || Stored { key: key_of(&Name::Manifest(writer, name), FanOut::FLAT), size: 0 };
+    listed.or_else(|| repo.copies().are_there().then(elsewhere))
+}
+
+/// Who sealed under this number, if they might.
+fn sealer(registry: &Registry, writer: WriterId, name: Numbered) -> Result<&Signer, FormatError> {
     let unknown = || FormatError::Forged {
         what: "a seal",
         why: format!("{writer} is no signer, or was removed before"),
@@ -216,6 +221,17 @@ fn verify(
     if !signer.roles.contains(&Role::Write) && !signer.roles.contains(&Role::Maintain) {
         return Err(FormatError::Forged { what: "a seal", why: format!("{} may not write", signer.name) });
     }
+    Ok(signer)
+}
+
+fn verify(
+    repo: &Repository,
+    signer: &Signer,
+    writer: WriterId,
+    name: Numbered,
+    manifest: &[u8],
+    seal: &str,
+) -> Result<Sealed, FormatError> {
     manifest::check_seal(manifest, repo.id(), &name, &signer.public_key, seal)?;
     let manifest = Manifest::from_bytes(manifest, repo.id(), &writer, &name)?;
     if manifest.supersedes.is_some() && !signer.roles.contains(&Role::Maintain) {
@@ -235,14 +251,10 @@ impl Repository {
     pub fn closure(&self, catalog: &Catalog, manifest: &Manifest) -> Result<Vec<PackEntry>> {
         let mut packs = Vec::new();
         for list in &manifest.lists {
+            let entries = self.list(catalog, &list.hash)?;
             let key = || key_of(&Name::List(list.hash), FanOut::FLAT);
-            let stored = catalog
-                .lists
-                .get(&list.hash)
-                .ok_or_else(|| Error::Damaged(format!("{} is missing", key())))?;
-            let entries = self.list(stored, &list.hash)?;
             let bitmap =
-                Bitmap::from_text(&list.packs, entries.len()).map_err(|e| Error::object(&stored.key, e))?;
+                Bitmap::from_text(&list.packs, entries.len()).map_err(|e| Error::object(key(), e))?;
             packs.extend(entries.iter().enumerate().filter(|(i, _)| bitmap.get(*i)).map(|(_, pack)| *pack));
         }
         packs.sort_unstable();
@@ -254,15 +266,11 @@ impl Repository {
     ///
     /// # Errors
     /// When it is damaged, or the store fails.
-    pub(crate) fn list(&self, stored: &Stored, hash: &ObjectHash) -> Result<Arc<Vec<PackEntry>>> {
+    pub(crate) fn list(&self, catalog: &Catalog, hash: &ObjectHash) -> Result<Arc<Vec<PackEntry>>> {
         self.lists().get_or_read(hash, || {
-            let bytes = self.store().get(&stored.key)?;
-            let damaged = |e| Error::object(&stored.key, e);
-            if ObjectHash::of(&bytes) != *hash {
-                let why = "its hash differs from its name".into();
-                return Err(damaged(FormatError::Damaged { what: "a list", why }));
-            }
-            pack_list::from_bytes(&bytes).map_err(damaged)
+            self.hashed(catalog, (&Name::List(*hash), "a list"), |key, bytes| {
+                pack_list::from_bytes(bytes).map_err(|e| Error::object(key, e))
+            })
         })
     }
 
@@ -271,32 +279,20 @@ impl Repository {
     /// # Errors
     /// When it is missing or damaged, or no key opens it.
     pub fn root(&self, catalog: &Catalog, snapshot: &Sealed) -> Result<Root> {
-        let hash = snapshot.manifest.root.hash;
-        let stored = catalog
-            .roots
-            .get(&hash)
-            .ok_or_else(|| Error::Damaged(format!("roots/{hash}.json.zst.age is missing")))?;
-        let bytes = self.store().get(&stored.key)?;
-        let damaged = |e| Error::object(&stored.key, e);
-        if ObjectHash::of(&bytes) != hash {
-            return Err(damaged(FormatError::Damaged {
-                what: "a root",
-                why: "its hash differs from its name".into(),
-            }));
-        }
-        let plain = zjson::open(&bytes, &self.keys().readers).map_err(damaged)?;
+        let name = Name::Root(snapshot.manifest.root.hash);
+        self.hashed(catalog, (&name, "a root"), |key, bytes| self.open_root(snapshot, key, bytes))
+    }
+
+    fn open_root(&self, snapshot: &Sealed, key: &Key, bytes: &[u8]) -> Result<Root> {
+        let damaged = |e| Error::object(key, e);
+        let other = |why: &str| damaged(FormatError::Damaged { what: "a root", why: why.into() });
+        let plain = zjson::open(bytes, &self.keys().readers).map_err(damaged)?;
         if Root::id(&plain) != snapshot.id() {
-            return Err(damaged(FormatError::Damaged {
-                what: "a root",
-                why: "it is another snapshot than its manifest says".into(),
-            }));
+            return Err(other("it is another snapshot than its manifest says"));
         }
         let root = Root::from_bytes(&plain).map_err(damaged)?;
         if root.repository != *self.id() {
-            return Err(damaged(FormatError::Damaged {
-                what: "a root",
-                why: "it belongs to another repository".into(),
-            }));
+            return Err(other("it belongs to another repository"));
         }
         Ok(root)
     }

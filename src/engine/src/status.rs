@@ -251,8 +251,8 @@ impl Explained {
             for list in &manifest.lists {
                 let stored = catalog.lists.get(&list.hash).filter(|stored| stored.size <= MAX_LIST);
                 if explained.0.insert(list.hash)
-                    && let Some(stored) = stored
-                    && let Some(packs) = there(repo.list(stored, &list.hash))?
+                    && stored.is_some()
+                    && let Some(packs) = there(repo.list(catalog, &list.hash))?
                 {
                     explained.0.extend(packs.iter().map(|pack| pack.hash));
                 }

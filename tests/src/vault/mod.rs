@@ -13,6 +13,7 @@ use fardel_engine::backup::{self, BackupOptions, BackupReport, SourceSpec};
 use fardel_engine::bridge::Blocking;
 use fardel_engine::catalog::Catalog;
 use fardel_engine::check::{self, CheckOptions, CheckReport, Level};
+use fardel_engine::copies::Other;
 use fardel_engine::init::{self, InitOptions};
 use fardel_engine::keyring::Material;
 use fardel_engine::monitor::Silent;
@@ -118,6 +119,27 @@ impl Vault {
             pinned: Some(self.id),
         };
         let (repo, catalog) = Repository::open(store, options)?;
+        Ok(Opened { repo, catalog, cache })
+    }
+
+    /// Opens a store among other places of the same repository, with a fresh cache.
+    ///
+    /// # Errors
+    /// Whatever opening says.
+    pub fn open_among(
+        &self,
+        store: &MemoryStore,
+        material: Material,
+        others: Vec<Other>,
+    ) -> fardel_engine::Result<Opened> {
+        let cache = temporary_folder("cache");
+        let options = OpenOptions {
+            material: Some(material),
+            cache: cache.path().to_owned(),
+            display: "memory:".into(),
+            pinned: Some(self.id),
+        };
+        let (repo, catalog) = Repository::open_among(Arc::new(store.clone()), options, others)?;
         Ok(Opened { repo, catalog, cache })
     }
 

@@ -130,3 +130,104 @@ fn a_dry_run_tells_requests() {
     let ran = sandbox.run(["sync", "--dry-run", "--json", "--to", "copy"]).exits(0);
     assert_eq!(ran.of_type("target")[0]["requests"], 0, "{}", ran.stdout);
 }
+
+/// Damages every pack of a repository in a folder: some are lost, in others a bit is flipped.
+fn spoil_packs(sandbox: &Sandbox, repository: &str) -> usize {
+    let mut folders = vec![sandbox.path(repository).join("packs")];
+    let mut packs = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { packs.push(path) }
+        }
+    }
+    for (number, pack) in packs.iter().enumerate() {
+        let mut bytes = fs::read(pack).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        if number % 2 == 0 { fs::remove_file(pack).unwrap() } else { fs::write(pack, bytes).unwrap() }
+    }
+    packs.len()
+}
+
+/// Everything comes back though each pack of `repo` is spoilt: from the configured copy `away`.
+fn comes_from_the_other_copy(sandbox: &Sandbox) {
+    sandbox.run(["sync", "--to", "away"]).exits(0);
+    let packs = spoil_packs(sandbox, "repo");
+    fs::remove_dir_all(sandbox.path("home/.cache")).unwrap();
+    let ran = sandbox.run(["restore", "latest", "--target", "back", "--json"]).exits(0);
+    let fallbacks = ran.of_type("fallback");
+    assert!(!fallbacks.is_empty() && fallbacks.len() <= packs, "{}", ran.stdout);
+    for fallback in &fallbacks {
+        has_fields(fallback, &["object", "message", "copy"]);
+        assert_eq!(fallback["copy"], "away");
+        assert!(fallback["object"].as_str().unwrap().starts_with("packs/"), "{fallback}");
+    }
+    for name in ["one", "sub/two", "sub/large"] {
+        let source = sandbox.path("src").join(name);
+        let back = sandbox.path("back").join(source.strip_prefix("/").unwrap());
+        assert!(read(back) == read(source), "{name}");
+    }
+    let one = format!("latest:{}", sandbox.text("src/one"));
+    assert_eq!(
+        sandbox.run(["dump", &one]).exits(0).complains("it was read from the copy away").stdout,
+        "1\n"
+    );
+    sandbox.run(["ls", "-R", "latest"]).exits(0).says("sub/two").complains("fardel check");
+    // Who checks a copy is told of this copy.
+    let check = sandbox.run(["check"]).exits(4);
+    assert!(!check.stderr.contains("away"), "{}", check.stderr);
+    // The good copy by its name needs nobody, and without it nothing is made up.
+    let ran = sandbox.run([
+        "restore",
+        "latest",
+        "--repo",
+        "away",
+        "--key-file",
+        "recovery",
+        "--target",
+        "other",
+        "--json",
+    ]);
+    assert!(ran.exits(0).of_type("fallback").is_empty());
+}
+
+#[test]
+fn what_is_damaged_here_is_read_from_a_replica_in_a_folder() {
+    let sandbox = Sandbox::with_repository();
+    sandbox.write("fardel.yaml", "repository: repo\nreplicas:\n  - name: away\n    url: mnt/away\n");
+    sandbox.backup(&["src"]);
+    comes_from_the_other_copy(&sandbox);
+    fs::rename(sandbox.path("mnt/away"), sandbox.path("mnt/gone")).unwrap();
+    let ran = sandbox.run(["restore", "latest", "--target", "none"]);
+    assert!(
+        ran.stderr.contains("the copy away could not be asked") || ran.stderr.contains("missing"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.exits_with().is_some_and(|code| code != 0));
+
+    // The other way round: the replica is damaged, the repository is whole.
+    fs::rename(sandbox.path("mnt/gone"), sandbox.path("mnt/away")).unwrap();
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    sandbox.run(["sync", "--repo", "away", "--to", "repo"]).exits(0);
+    spoil_packs(&sandbox, "mnt/away");
+    let restore = ["restore", "latest", "--repo", "away", "--key-file", "recovery", "--target", "again"];
+    sandbox.run(restore).exits(0).complains("it was read from the copy repository");
+}
+
+#[test]
+fn what_is_damaged_here_is_read_from_a_replica_behind_sftp() {
+    let server = fardel_tests::servers::Sshd::SFTP_SERVER;
+    if !std::path::Path::new(server).exists() {
+        eprintln!("passed over: {server} is not installed");
+        assert!(std::env::var_os("CI").is_none(), "CI needs it");
+        return;
+    }
+    let sandbox = Sandbox::with_repository();
+    let config = "repository: repo\nreplicas:\n  - name: away\n    url: sftp://nas/~/away\nstores:\n  - url: sftp://nas\n";
+    sandbox.write("fardel.yaml", format!("{config}    transport_command: [{server}]\n"));
+    sandbox.backup(&["src"]);
+    comes_from_the_other_copy(&sandbox);
+    assert!(sandbox.path("away/fardel.json").is_file());
+}

@@ -156,6 +156,11 @@ impl Ran {
         self
     }
 
+    /// The exit code; none when a signal ended it.
+    pub fn exits_with(&self) -> Option<i32> {
+        self.code
+    }
+
     /// Asserts that standard output says this.
     #[track_caller]
     pub fn says(self, text: &str) -> Self {

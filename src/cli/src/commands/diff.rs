@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::DiffArgs;
+use crate::copies;
 use crate::entry::path_for_programs;
 use crate::error::Result;
 use crate::exit::Exit;
@@ -59,7 +60,7 @@ struct Summary {
 /// # Errors
 /// When one of them is not there; what could not be compared is in the exit code.
 pub fn run(app: &App, args: &DiffArgs) -> Result<Exit> {
-    let opened = open::open(&app.config, Access::Key)?;
+    let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let (old, new) = (snapshots.find(&args.before.snapshot)?, snapshots.find(&args.after.snapshot)?);
@@ -85,6 +86,7 @@ pub fn run(app: &App, args: &DiffArgs) -> Result<Exit> {
     let report = compared?;
     tell_unreadable(app, &report.unreadable)?;
     conclude(app, &report)?;
+    copies::tell(app, &opened.repo)?;
     app.out.summary(&Summary {
         before: old.id().to_string(),
         after: new.id().to_string(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::DumpArgs;
+use crate::copies;
 use crate::entry::path_for_programs;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
@@ -39,7 +40,7 @@ pub fn run(app: &App, args: &DumpArgs) -> Result<Exit> {
             "write SNAPSHOT:PATH, for example latest:/etc/hosts",
         ));
     };
-    let opened = open::open(&app.config, Access::Key)?;
+    let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let snapshot = snapshots.find(&args.what.snapshot)?;
@@ -60,6 +61,7 @@ pub fn run(app: &App, args: &DumpArgs) -> Result<Exit> {
     if let Some(why) = &report.inconsistent {
         app.out.warning(&format!("it is marked inconsistent: {}", human::shown(why.as_bytes())));
     }
+    copies::tell(app, &opened.repo)?;
     app.out.summary(&Summary {
         snapshot_id: browser.id().to_string(),
         path: path_for_programs(&place.path).0,

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::app::App;
 use crate::args::FindArgs;
+use crate::copies;
 use crate::entry::{Entry, long_line, path_for_programs};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
@@ -50,7 +51,7 @@ struct Summary {
 /// When nothing can be searched; what could not be searched is said, and in the exit code.
 pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
     let pattern = Pattern::new(args.pattern.as_bytes(), args.ignore_case)?;
-    let opened = open::open(&app.config, Access::Key)?;
+    let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let options = FindOptions {
@@ -77,6 +78,7 @@ pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
         return Err(failure);
     }
     let report = found?;
+    copies::tell(app, &opened.repo)?;
     conclude(app, &report)?;
     Ok(if report.unreadable.is_empty() { Exit::Done } else { Exit::Damaged })
 }

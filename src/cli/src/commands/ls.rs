@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::LsArgs;
+use crate::copies;
 use crate::entry::{Entry, long_line, path_for_programs};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
@@ -34,7 +35,7 @@ struct NotReadLine<'a> {
 /// # Errors
 /// When there is no such place; folders that cannot be read are in the exit code instead.
 pub fn run(app: &App, args: &LsArgs) -> Result<Exit> {
-    let opened = open::open(&app.config, Access::Key)?;
+    let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let snapshot = snapshots.find(&args.what.snapshot)?;
@@ -60,6 +61,7 @@ pub fn run(app: &App, args: &LsArgs) -> Result<Exit> {
         }
     };
     let List { entries, unreadable, .. } = list;
+    copies::tell(app, &opened.repo)?;
     app.out.summary(&Summary { snapshot_id: browser.id().to_string(), path, entries, unreadable })?;
     Ok(if unreadable == 0 { Exit::Done } else { Exit::Damaged })
 }

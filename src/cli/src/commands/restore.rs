@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::RestoreArgs;
+use crate::copies;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::human::{self, bytes, count};
@@ -56,7 +57,7 @@ struct FailedLine<'a> {
 /// When nothing can be restored; damage is in the exit code instead.
 pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
     let begun = Instant::now();
-    let opened = open::open(&app.config, Access::Key)?;
+    let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let snapshot = snapshots.find(&args.what.snapshot)?;
@@ -96,6 +97,7 @@ pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
         duration_seconds: begun.elapsed().as_secs_f64(),
     };
     tell(app, &summary, &report, &snapshot.id().short(), begun)?;
+    copies::tell(app, &opened.repo)?;
     app.out.summary(&summary)?;
     Ok(match &report {
         RestoreReport { damaged, .. } if !damaged.is_empty() => Exit::Damaged,

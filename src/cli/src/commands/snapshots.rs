@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::SnapshotsArgs;
+use crate::copies;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::human;
@@ -44,7 +45,7 @@ struct Summary {
 /// # Errors
 /// When the repository cannot be read.
 pub fn run(app: &App, args: &SnapshotsArgs) -> Result<Exit> {
-    let opened = open::open(&app.config, Access::Optional)?;
+    let opened = open::open_for_reading(&app.config, Access::Optional)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     for problem in &snapshots.problems {
         app.out.warning(&human::shown(format!("{}: {}", problem.object, problem.error).as_bytes()));
@@ -68,6 +69,7 @@ pub fn run(app: &App, args: &SnapshotsArgs) -> Result<Exit> {
     for line in &lines {
         app.out.json_item("snapshot", line)?;
     }
+    copies::tell(app, &opened.repo)?;
     app.out.summary(&Summary { snapshots: lines.len(), hidden_partial: hidden, readable })?;
     Ok(Exit::Done)
 }

@@ -47,7 +47,10 @@ impl ChunkIndex {
     /// When the store fails.
     pub fn for_reading(repo: &Repository, catalog: &Catalog, packs: &PackReader) -> Result<Self> {
         let mut index = Self::from_segments(repo, catalog, |_| true)?;
-        let covered = index.mark_usable(|hash, size| catalog.whole_pack(&hash, size).is_some())?;
+        // What is not here may be in another copy.
+        let elsewhere = repo.copies().are_there();
+        let covered =
+            index.mark_usable(|hash, size| elsewhere || catalog.whole_pack(&hash, size).is_some())?;
         let uncovered = catalog.packs.iter().filter(|(hash, _)| !covered.contains(hash));
         let uncovered = uncovered.map(|(hash, copies)| (*hash, copies[0].stored.size));
         index.add_tables(repo.cache(), packs, uncovered, false)?;

@@ -17,6 +17,7 @@ use fardel_store::{ByteRange, Key};
 use super::remembered::Remembered;
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, key_of};
+use crate::copies::Copies;
 use crate::index::ChunkIndex;
 use crate::repository::Repository;
 use crate::{Error, Result};
@@ -27,6 +28,8 @@ const OPEN_PACKS: usize = 1024;
 const MAX_HINTS: usize = 64;
 /// Places of one chunk in one pack that are tried: an honest pack has one.
 const MAX_CLAIMS: usize = 8;
+/// Writings of one pack in one place that are tried: an honest place has a few.
+const MAX_WRITINGS: usize = 8;
 /// How many decompressed frames of metadata are kept.
 const WARM_FRAMES: usize = 12;
 
@@ -35,16 +38,29 @@ struct OpenPack {
     payload: Payload,
 }
 
+/// One of the places where a pack may be had.
+struct Spot<'a> {
+    /// Which one, from 0: what is known of it is remembered by this.
+    number: usize,
+    store: &'a Blocking,
+    key: &'a Key,
+    /// The other copy that this is in.
+    copy: Option<&'a str>,
+}
+
 /// Reads packs; shared between threads.
 pub struct PackReader {
     store: Blocking,
     identities: Arc<Identities>,
     /// Where each pack lies, when not at its plainest name.
     keys: HashMap<ObjectHash, Vec<(Key, u64)>>,
-    open: Mutex<Bounded<ObjectHash, Arc<OpenPack>>>,
+    open: Mutex<Bounded<(ObjectHash, usize), Arc<OpenPack>>>,
     cache: PathBuf,
     /// What the packs' own tables say; made when it is first needed.
     truth: Mutex<Option<Arc<ChunkIndex>>>,
+    copies: Arc<Copies>,
+    /// Spots where a pack could not be opened, while another one can be asked.
+    shut: Mutex<Bounded<(ObjectHash, usize), ()>>,
 }
 
 impl PackReader {
@@ -61,7 +77,58 @@ impl PackReader {
             open: Mutex::new(Bounded::new(OPEN_PACKS)),
             cache: repo.cache().to_owned(),
             truth: Mutex::new(None),
+            copies: repo.copies().clone(),
+            shut: Mutex::new(Bounded::new(OPEN_PACKS)),
         }
+    }
+
+    /// Where a pack of this size lies: first here, then in the other copies, each of which is opened when it is its turn.
+    fn spots(&self, hash: &ObjectHash, size: u64) -> impl Iterator<Item = Spot<'_>> {
+        let hash = *hash;
+        let here = self.keys.get(&hash).into_iter().flatten().filter(move |(_, stored)| *stored == size);
+        let here = here.take(MAX_WRITINGS).map(|(key, _)| (&self.store, key, None));
+        let there = self.copies.reached().flat_map(move |(name, reached)| {
+            let copies = reached.catalog.packs.get(&hash).into_iter().flatten();
+            let whole = copies.filter(move |copy| copy.stored.size == size).take(MAX_WRITINGS);
+            whole.map(move |copy| (&reached.store, &copy.stored.key, Some(name)))
+        });
+        let all = here.chain(there).enumerate();
+        all.map(|(number, (store, key, copy))| Spot { number, store, key, copy })
+    }
+
+    /// What the first spot gives that has what is wanted; what comes from another copy is noted.
+    fn at_first<T>(
+        &self,
+        hash: &ObjectHash,
+        size: u64,
+        mut read: impl FnMut(&Spot<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut first = None;
+        for spot in self.spots(hash, size) {
+            match read(&spot) {
+                Ok(got) => {
+                    if let Some(copy) = spot.copy {
+                        let why = first.unwrap_or_else(|| self.lacking(hash, size));
+                        self.copies.note(&key_of(&Name::Pack(*hash, None), FanOut::FLAT), &why, copy);
+                    }
+                    return Ok(got);
+                }
+                Err(error) if error.is_damage() || self.copies.may_help(&error) => {
+                    first.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first.unwrap_or_else(|| self.lacking(hash, size)))
+    }
+
+    /// Why a pack cannot be had at all.
+    fn lacking(&self, hash: &ObjectHash, size: u64) -> Error {
+        let name = key_of(&Name::Pack(*hash, None), FanOut::FLAT);
+        Error::Damaged(match self.keys.get(hash) {
+            None => format!("{name} is missing"),
+            Some(_) => format!("{name} has not the {size} bytes it must have"),
+        })
     }
 
     /// Every place where a chunk lies, by what the packs themselves say.
@@ -90,25 +157,39 @@ impl PackReader {
 
     fn true_index(&self) -> Result<ChunkIndex> {
         let mut index = ChunkIndex::default();
-        let packs = self.keys.iter().flat_map(|(hash, copies)| copies.iter().map(|(_, size)| (*hash, *size)));
-        index.add_tables(&self.cache, self, packs, false)?;
+        let here = self.keys.iter().flat_map(|(hash, copies)| copies.iter().map(|(_, size)| (*hash, *size)));
+        let there = self.copies.reached().flat_map(|(_, reached)| {
+            let packs = reached.catalog.packs.iter().filter(|(hash, _)| !self.keys.contains_key(hash));
+            packs.flat_map(|(hash, copies)| copies.iter().map(|copy| (*hash, copy.stored.size)))
+        });
+        index.add_tables(&self.cache, self, here.chain(there), false)?;
         Ok(index)
     }
 
-    fn open(&self, hash: &ObjectHash, size: u64) -> Result<Arc<OpenPack>> {
+    fn open(&self, hash: &ObjectHash, size: u64, spot: &Spot<'_>) -> Result<Arc<OpenPack>> {
         let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pack) = lock().get(hash) {
+        let shut = || self.shut.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = (*hash, spot.number);
+        if let Some(pack) = lock().get(&name) {
             return Ok(pack);
         }
-        let name = || key_of(&Name::Pack(*hash, None), FanOut::FLAT);
-        let copies = self.keys.get(hash).ok_or_else(|| Error::Damaged(format!("{} is missing", name())))?;
-        let whole = copies.iter().find(|(_, stored)| *stored == size);
-        let (key, _) = whole
-            .ok_or_else(|| Error::Damaged(format!("{} has not the {size} bytes it must have", name())))?;
-        let damaged = |e| Error::object(key, e);
+        if shut().get(&name).is_some() {
+            return Err(Error::Damaged(format!("{} could not be opened before", spot.key)));
+        }
+        let opened = self.open_at(size, spot);
+        match &opened {
+            Ok(pack) => lock().insert(name, pack.clone()),
+            Err(_) if self.copies.are_there() => shut().insert(name, ()),
+            Err(_) => {}
+        }
+        opened
+    }
+
+    fn open_at(&self, size: u64, spot: &Spot<'_>) -> Result<Arc<OpenPack>> {
+        let damaged = |e| Error::object(spot.key, e);
         let mut guess = age_file::HEADER_GUESS.min(size);
         let header = loop {
-            let prefix = self.store.get_range(key, ByteRange::between(0, guess))?;
+            let prefix = spot.store.get_range(spot.key, ByteRange::between(0, guess))?;
             match age_file::Header::parse(&prefix).map_err(damaged)? {
                 Some(header) => break header,
                 None if guess < size => guess = (guess * 8).min(size),
@@ -116,9 +197,7 @@ impl PackReader {
             }
         };
         let payload = header.open(&self.identities, size).map_err(damaged)?;
-        let pack = Arc::new(OpenPack { key: key.clone(), payload });
-        lock().insert(*hash, pack.clone());
-        Ok(pack)
+        Ok(Arc::new(OpenPack { key: spot.key.clone(), payload }))
     }
 
     /// Decrypts a range of a pack's plain bytes with one request.
@@ -126,15 +205,12 @@ impl PackReader {
     /// # Errors
     /// When the pack is missing or damaged, or the store fails.
     pub fn read(&self, hash: &ObjectHash, size: u64, plain: &Range<u64>) -> Result<Vec<u8>> {
-        let pack = self.open(hash, size)?;
-        self.read_open(&pack, plain)
+        self.at_first(hash, size, |spot| self.read_at(hash, size, spot, plain))
     }
 
-    fn read_open(&self, pack: &OpenPack, plain: &Range<u64>) -> Result<Vec<u8>> {
-        let damaged = |e| Error::object(&pack.key, e);
-        let stored = pack.payload.stored_range(plain).map_err(damaged)?;
-        let bytes = self.store.get_range(&pack.key, ByteRange::between(stored.start, stored.end))?;
-        pack.payload.decrypt(plain, &bytes).map_err(damaged)
+    fn read_at(&self, hash: &ObjectHash, size: u64, spot: &Spot<'_>, plain: &Range<u64>) -> Result<Vec<u8>> {
+        let pack = self.open(hash, size, spot)?;
+        read_open(spot.store, &pack, plain)
     }
 
     /// A pack's own table of contents.
@@ -142,14 +218,18 @@ impl PackReader {
     /// # Errors
     /// When the pack is missing or damaged, or the store fails.
     pub fn toc(&self, hash: &ObjectHash, size: u64) -> Result<Toc> {
-        let pack = self.open(hash, size)?;
+        self.at_first(hash, size, |spot| self.toc_at(hash, size, spot))
+    }
+
+    fn toc_at(&self, hash: &ObjectHash, size: u64, spot: &Spot<'_>) -> Result<Toc> {
+        let pack = self.open(hash, size, spot)?;
         let damaged = |e| Error::object(&pack.key, e);
         let len = pack.payload.plain_len();
         // The tail is read as whole segments, so that the mark of the last one is checked.
         let start = len
             .saturating_sub(TRAILER_LEN)
             .min(len.saturating_sub(1) / age_file::SEGMENT * age_file::SEGMENT);
-        let tail = self.read_open(&pack, &(start..len))?;
+        let tail = read_open(spot.store, &pack, &(start..len))?;
         let at = tail
             .len()
             .checked_sub(TRAILER_LEN as usize)
@@ -159,7 +239,7 @@ impl PackReader {
             let (from, to) = ((trailer.toc.start - start) as usize, (trailer.toc.end - start) as usize);
             return trailer.open(&tail[from..to]).map_err(damaged);
         }
-        trailer.open(&self.read_open(&pack, &trailer.toc)?).map_err(damaged)
+        trailer.open(&read_open(spot.store, &pack, &trailer.toc)?).map_err(damaged)
     }
 
     /// The key of a pack as it was listed, for messages.
@@ -170,8 +250,15 @@ impl PackReader {
     }
 }
 
-/// Decompressed frames, by pack and offset.
-type WarmFrames = Bounded<(ObjectHash, u64), Arc<Vec<u8>>>;
+fn read_open(store: &Blocking, pack: &OpenPack, plain: &Range<u64>) -> Result<Vec<u8>> {
+    let damaged = |e| Error::object(&pack.key, e);
+    let stored = pack.payload.stored_range(plain).map_err(damaged)?;
+    let bytes = store.get_range(&pack.key, ByteRange::between(stored.start, stored.end))?;
+    pack.payload.decrypt(plain, &bytes).map_err(damaged)
+}
+
+/// Decompressed frames, by pack, spot and offset.
+type WarmFrames = Bounded<(ObjectHash, usize, u64), Arc<Vec<u8>>>;
 
 /// Reads single chunks of metadata, keeping the frames around them warm: neighbours are usually wanted next.
 pub struct ChunkReader<'a> {
@@ -226,32 +313,36 @@ impl<'a> ChunkReader<'a> {
             .unwrap_or_else(|| Error::Damaged(format!("chunk {} is in no pack that is here", id.short()))))
     }
 
+    /// The chunk from the first copy of its pack that gives it whole.
     fn get_at(&self, id: &ChunkId, location: &Location) -> Result<Vec<u8>> {
-        let plain = self.frame(location)?;
-        let member = Member { id: *id, offset: location.offset, len: location.len };
-        let damaged = |e| Error::object(self.packs.key(&location.pack.hash), e);
-        let chunk = frame::chunk(&plain, &member).map_err(damaged)?;
-        if self.chunk_key.id(chunk) != *id {
-            return Err(damaged(FormatError::Damaged {
-                what: "a chunk",
-                why: format!("it is not {}", id.short()),
-            }));
-        }
-        Ok(chunk.to_vec())
+        let pack = location.pack;
+        self.packs.at_first(&pack.hash, pack.size, |spot| {
+            let plain = self.frame(location, spot)?;
+            let member = Member { id: *id, offset: location.offset, len: location.len };
+            let damaged = |e| Error::object(spot.key, e);
+            let chunk = frame::chunk(&plain, &member).map_err(damaged)?;
+            if self.chunk_key.id(chunk) != *id {
+                return Err(damaged(FormatError::Damaged {
+                    what: "a chunk",
+                    why: format!("it is not {}", id.short()),
+                }));
+            }
+            Ok(chunk.to_vec())
+        })
     }
 
-    fn frame(&self, location: &Location) -> Result<Arc<Vec<u8>>> {
+    fn frame(&self, location: &Location, spot: &Spot<'_>) -> Result<Arc<Vec<u8>>> {
         let lock = || self.warm.lock().unwrap_or_else(PoisonError::into_inner);
-        let name = (location.pack.hash, location.frame.offset);
+        let pack = location.pack;
+        let name = (pack.hash, spot.number, location.frame.offset);
         if let Some(frame) = lock().get(&name) {
             return Ok(frame);
         }
-        let stored = self.packs.read(&location.pack.hash, location.pack.size, &location.frame.range())?;
+        let stored = self.packs.read_at(&pack.hash, pack.size, spot, &location.frame.range())?;
         let mut plain = Vec::new();
-        let damaged = |e| Error::object(self.packs.key(&location.pack.hash), e);
         Decompressor::new()
             .and_then(|mut d| d.frame(&stored, location.frame.plain, &mut plain))
-            .map_err(damaged)?;
+            .map_err(|e| Error::object(spot.key, e))?;
         let plain = Arc::new(plain);
         lock().insert(name, plain.clone());
         Ok(plain)

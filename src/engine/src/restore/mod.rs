@@ -234,3 +234,6 @@ impl Filter {
         !path.is_empty() && self.exclude.matches(path, true)
     }
 }
+
+#[cfg(test)]
+mod tests;

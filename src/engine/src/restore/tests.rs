@@ -1,0 +1,97 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use fardel_store::{Body, ByteRange, Capabilities, Key, Listed, MemoryStore, Store};
+use futures::stream::BoxStream;
+
+use super::*;
+use crate::monitor::Silent;
+use crate::snapshots::Snapshots;
+use crate::testing::{fixture, noise};
+
+/// Counts the bytes that are read.
+#[derive(Debug)]
+struct Counting {
+    inner: MemoryStore,
+    read: Arc<AtomicU64>,
+}
+
+#[async_trait::async_trait]
+impl Store for Counting {
+    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
+        self.inner.put_new(key, body).await
+    }
+
+    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<Bytes> {
+        let bytes = self.inner.get_range(key, range).await?;
+        self.read.fetch_add(bytes.len() as u64, Ordering::SeqCst);
+        Ok(bytes)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
+        self.inner.list(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
+        self.inner.delete(key).await
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}
+
+#[test]
+fn one_file_of_many_takes_little_more_than_its_own_bytes() {
+    const FILE: usize = 1_000_000;
+    const MORE: u64 = 2_000_000;
+    let fixture = fixture();
+    let wanted = noise(77, FILE);
+    // 40 MB in large files and 500 small ones, before and after.
+    for number in 0..20 {
+        fixture.write(&format!("large-{number:02}"), noise(number + 1, 2_000_000));
+    }
+    for number in 0..500 {
+        fixture.write(&format!("small/{number:03}"), noise(number + 1000, 500));
+    }
+    fixture.write("large-09-wanted", &wanted);
+    let mut options = fixture.options(vec![crate::backup::SourceSpec::Path(fixture.source())]);
+    options.packer.pack_size = 16 << 20;
+    fixture.backup_with(&options);
+    assert!(fixture.store.total_bytes() > 40_000_000);
+
+    let read = Arc::new(AtomicU64::new(0));
+    let store = Arc::new(Counting { inner: fixture.store.clone(), read: read.clone() });
+    // No cache: as on a new machine.
+    let cache = tempfile::tempdir().unwrap();
+    let open = crate::OpenOptions {
+        material: Some(fixture.recovery()),
+        cache: cache.path().to_owned(),
+        display: "memory:".into(),
+        pinned: None,
+    };
+    let (repo, catalog) = Repository::open(store, open).unwrap();
+    let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let options = RestoreOptions {
+        target: target.path().join("out"),
+        include: Vec::new(),
+        exclude: Vec::new(),
+        in_place: false,
+        dry_run: false,
+        devices: false,
+        setid: false,
+        owners: None,
+        memory: 64 << 20,
+    };
+    let path = fixture.source().join("large-09-wanted");
+    let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+    let report =
+        restore(&repo, &catalog, snapshots.find("latest").unwrap(), Some(path), &options, &Silent::default())
+            .unwrap();
+    assert!(report.is_whole(), "{report:?}");
+    assert!(std::fs::read(target.path().join("out/large-09-wanted")).unwrap() == wanted);
+    let read = read.load(Ordering::SeqCst);
+    assert!(read <= FILE as u64 + MORE, "{read} bytes were read");
+}

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 
-use fardel_store::{Error, ErrorKind, Key, Listed, Prefix, Result};
+use fardel_store::{Error, ErrorKind, Key, Listed, Prefix, Result, RetryPolicy};
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
 use tokio::task::JoinSet;
@@ -33,13 +33,21 @@ pub(crate) trait Folders: Clone + Send + Sync + 'static {
 }
 
 /// Everything below `prefix`. Folders that cannot hold objects are shown and not entered; the staging folder is not shown.
+///
+/// A folder that fails for a moment is read again, the first one excepted: as long as nothing was shown, whoever asked for the
+/// listing may begin it anew, and afterwards cannot.
 pub(crate) fn walk<F: Folders>(folders: F, prefix: &str) -> BoxStream<'static, Result<Listed>> {
     let prefix = match Prefix::new(prefix) {
         Ok(prefix) => prefix,
         Err(error) => return stream::iter([Err(error)]).boxed(),
     };
     let waiting = VecDeque::from([prefix.as_str().to_owned()]);
-    let walk = Walk { folders, waiting, reading: JoinSet::new() };
+    let walk = Walk {
+        folders,
+        waiting,
+        reading: JoinSet::new(),
+        policy: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
+    };
     let batches = stream::unfold(Some(walk), |walk| async move {
         let mut walk = walk?;
         match walk.next().await? {
@@ -50,11 +58,26 @@ pub(crate) fn walk<F: Folders>(folders: F, prefix: &str) -> BoxStream<'static, R
     batches.flat_map(stream::iter).boxed()
 }
 
+/// Reads a folder, again when that fails for a moment: reading changes nothing.
+async fn read<F: Folders>(folders: &F, folder: &str, policy: RetryPolicy) -> Result<Vec<Entry>> {
+    for failure in 0.. {
+        match folders.read(folder).await {
+            Err(error) if error.kind == ErrorKind::Transient && failure + 1 < policy.attempts => {
+                tokio::time::sleep(policy.pause(failure)).await;
+            }
+            read => return read,
+        }
+    }
+    unreachable!("attempts are counted")
+}
+
 /// Folders that are still to be read, and folders that are being read. These go on when nobody asks for the next name.
 struct Walk<F> {
     folders: F,
     waiting: VecDeque<String>,
     reading: JoinSet<(String, Result<Vec<Entry>>)>,
+    /// For the folders that are read from now on.
+    policy: RetryPolicy,
 }
 
 impl<F: Folders> Walk<F> {
@@ -63,12 +86,13 @@ impl<F: Folders> Walk<F> {
         while self.reading.len() < AT_ONCE
             && let Some(folder) = self.waiting.pop_front()
         {
-            let folders = self.folders.clone();
+            let (folders, policy) = (self.folders.clone(), self.policy);
             self.reading.spawn(async move {
-                let read = folders.read(&folder).await;
+                let read = read(&folders, &folder, policy).await;
                 (folder, read)
             });
         }
+        self.policy = RetryPolicy::default();
         match self.reading.join_next().await? {
             Ok((folder, read)) => Some(read.map(|entries| self.sort_out(&folder, entries))),
             Err(error) => Some(Err(Error::new(ErrorKind::Other, "a listing", error))),
@@ -89,5 +113,62 @@ impl<F: Folders> Walk<F> {
             }
         }
         names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+
+    use futures::TryStreamExt;
+
+    use super::*;
+
+    /// Three folders, of which some fail so often before they can be read.
+    #[derive(Clone)]
+    struct Failing(Arc<Mutex<HashMap<&'static str, u32>>>);
+
+    impl Failing {
+        fn first(failures: &[(&'static str, u32)]) -> Self {
+            Self(Arc::new(Mutex::new(failures.iter().copied().collect())))
+        }
+
+        async fn names(&self) -> Result<Vec<String>> {
+            let mut names: Vec<_> = walk(self.clone(), "").map_ok(|listed| listed.name).try_collect().await?;
+            names.sort();
+            Ok(names)
+        }
+    }
+
+    impl Folders for Failing {
+        async fn read(&self, folder: &str) -> Result<Vec<Entry>> {
+            let mut failures = self.0.lock().unwrap();
+            if let Some(left) = failures.get_mut(folder).filter(|left| **left > 0) {
+                *left -= 1;
+                return Err(Error::new(ErrorKind::Transient, folder, "the line was cut"));
+            }
+            let entry = |name: &str, is_folder| Entry { name: name.into(), size: 1, is_folder };
+            Ok(match folder {
+                "" => vec![entry("a", true), entry("b", true), entry("one", false)],
+                _ => vec![entry("two", false)],
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_within_a_listing_does_not_end_it() {
+        let folders = Failing::first(&[("a/", 1), ("b/", 2)]);
+        assert_eq!(folders.names().await.unwrap(), ["a/two", "b/two", "one"]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_fails_for_ever_ends_it_and_the_first_one_at_once() {
+        let first = Failing::first(&[("", 1)]);
+        assert_eq!(first.names().await.unwrap_err().kind, ErrorKind::Transient);
+        assert_eq!(first.0.lock().unwrap()[""], 0);
+        let later = Failing::first(&[("b/", 5)]);
+        assert_eq!(later.names().await.unwrap_err().kind, ErrorKind::Transient);
+        assert_eq!(later.0.lock().unwrap()["b/"], 0, "every attempt was made");
     }
 }

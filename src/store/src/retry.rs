@@ -39,7 +39,8 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The pause after failure number `failure` (from 0), between half and all of its nominal length, so that many
     /// clients that failed together do not come back together.
-    fn pause(&self, failure: u32) -> Duration {
+    #[must_use]
+    pub fn pause(&self, failure: u32) -> Duration {
         let nominal = self.first_pause.saturating_mul(1 << failure.min(20)).min(self.longest_pause);
         // Without a source of randomness the pauses are merely regular.
         let random = f64::from(getrandom::u32().unwrap_or(u32::MAX)) / f64::from(u32::MAX);

@@ -2,7 +2,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use fardel_store::Result;
+use fardel_store::{Error, Result};
 
 use super::session::{Lease, Session};
 
@@ -11,6 +11,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// After so many failures in a row nobody waits for the next attempt: whoever asks before it is due gets the last failure.
+const PATIENCE: u32 = 4;
 
 /// When one more connection could not be had, those that are there must do for so long.
 const CONTENT: Duration = Duration::from_secs(60);
@@ -29,7 +32,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct History {
     failures: u32,
-    failed: Option<Instant>,
+    failed: Option<(Instant, Error)>,
 }
 
 impl Pool {
@@ -39,11 +42,13 @@ impl Pool {
         Self { command, place, most: most.max(1), stall, sessions, connecting }
     }
 
-    /// A connection for one operation: an idle one, a new one, or the one that does least.
+    /// A connection for one operation: an idle one, a new one, or the one that does least. An attempt to make one serves all
+    /// who wait for it, so that a server that is gone costs many uploads no more time than one.
     ///
     /// # Errors
     /// When there is none, and none can be made.
     pub(super) async fn lease(&self) -> Result<Lease> {
+        let asked = Instant::now();
         if let Some(lease) = self.idle() {
             return Ok(lease);
         }
@@ -58,12 +63,14 @@ impl Pool {
         if let Some(lease) = self.idle() {
             return Ok(lease);
         }
-        if let Some(lease) = self.least_busy()
-            && history.failed.is_some_and(|failed| failed.elapsed() < CONTENT)
-        {
-            return Ok(lease);
+        if let Some((failed, error)) = &history.failed {
+            match self.least_busy() {
+                Some(lease) if failed.elapsed() < CONTENT => return Ok(lease),
+                None if *failed > asked || history.is_given_up() => return Err(error.clone()),
+                _ => {}
+            }
         }
-        history.pause().await;
+        tokio::time::sleep(history.pause()).await;
         match Session::connect(&self.command, &self.place, self.stall).await {
             Ok(session) => {
                 *history = History::default();
@@ -74,7 +81,7 @@ impl Pool {
             }
             Err(error) => {
                 history.failures += 1;
-                history.failed = Some(Instant::now());
+                history.failed = Some((Instant::now(), error.clone()));
                 self.least_busy().ok_or(error)
             }
         }
@@ -97,10 +104,15 @@ impl Pool {
 }
 
 impl History {
-    /// Waits for as long as the failures so far ask for.
-    async fn pause(&self) {
-        let Some(failed) = self.failed else { return };
+    /// What is left of the pause that the failures so far ask for.
+    fn pause(&self) -> Duration {
+        let Some((failed, _)) = &self.failed else { return Duration::ZERO };
         let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(10)).min(LONGEST_PAUSE);
-        tokio::time::sleep(pause.saturating_sub(failed.elapsed())).await;
+        pause.saturating_sub(failed.elapsed())
+    }
+
+    /// Whether the next attempt is not due, and not worth waiting for.
+    fn is_given_up(&self) -> bool {
+        self.failures >= PATIENCE && !self.pause().is_zero()
     }
 }

@@ -198,6 +198,25 @@ async fn a_server_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_gone_is_asked_as_often_by_many_uploads_as_by_one() {
+    let place = tempfile::tempdir().unwrap();
+    let attempts = place.path().join("attempts");
+    let script = format!("echo >> {}; exit 255", attempts.display());
+    let command = ["sh", "-c", &script].map(str::to_owned).into();
+    let store = SftpStore::open(SftpOptions { command, ..piped(Path::new("/x")) }).unwrap();
+    let store = std::sync::Arc::new(Retrying::new(store));
+    let uploads = (0..8).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.put_new(&key(&format!("packs/{n}")), Body::from(vec![1])).await })
+    });
+    for upload in futures::future::join_all(uploads).await {
+        assert_eq!(upload.unwrap().unwrap_err().kind, ErrorKind::Transient);
+    }
+    let asked = std::fs::read_to_string(attempts).unwrap().len();
+    assert!((4..=8).contains(&asked), "{asked} attempts for eight uploads that try five times each");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_are_told_by_their_kind() {
     let missing = SftpOptions { command: vec!["/no/such/program".into()], ..piped(Path::new("/x")) };
     let error = SftpStore::open(missing).unwrap().get_range(&key("a"), ByteRange::All).await.unwrap_err();

@@ -1,8 +1,8 @@
 //! Carries to one target what it lacks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::Receiver;
@@ -78,6 +78,27 @@ pub fn run(source: &Source<'_>, target: &Target, most: usize, dry_run: bool) -> 
     Ok(report)
 }
 
+/// What has to be there before something else comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    /// Needs nothing.
+    First,
+    /// Names what is of the first rank, or is worth something only with it.
+    Second,
+    /// Vouches for what is of the ranks before.
+    Last,
+}
+
+impl Rank {
+    fn of(name: &Name) -> Self {
+        match name {
+            Name::Signers(_) | Name::Manifest(..) => Self::Second,
+            Name::SignersSig(_) | Name::Seal(..) | Name::TombSig(..) => Self::Last,
+            _ => Self::First,
+        }
+    }
+}
+
 struct Carrier<'a> {
     source: &'a Source<'a>,
     target: &'a Target,
@@ -94,23 +115,30 @@ struct Carrier<'a> {
 
 impl Carrier<'_> {
     fn all(&mut self, plan: Plan) -> Result<()> {
-        for common in &plan.common {
-            match self.objects([common]) {
-                Err(Error::Damaged(why)) => self.target.monitor.warning(&why),
-                other => other?,
-            }
-        }
-        if !plan.steps.is_empty() {
+        if plan.steps.is_empty() {
+            self.common(&plan.common)?;
+        } else {
             let manifests = plan.steps.iter().map(|step| step.sealed.name.hash).collect();
             let packs = plan.rests_on(self.source, &self.arrival);
             self.intent = Some(Standing::put(self.source, &self.arrival.store, manifests, packs)?);
-            self.steps(&plan.steps)?;
+            self.steps(&plan.steps, &plan.common)?;
         }
         // A forget makes room there: not before something newer is whole.
-        if self.report.problems.is_empty() { self.objects(&plan.forgets) } else { Ok(()) }
+        if !self.report.problems.is_empty() {
+            return Ok(());
+        }
+        self.in_order(&plan.forgets)?.into_values().next().map_or(Ok(()), |why| Err(Error::Damaged(why)))
     }
 
-    fn steps(&mut self, steps: &[Step]) -> Result<()> {
+    /// What every snapshot has use for, and none rests on.
+    fn common(&mut self, common: &[(Name, Stored)]) -> Result<()> {
+        for why in self.in_order(common)?.into_values() {
+            self.target.monitor.warning(&why);
+        }
+        Ok(())
+    }
+
+    fn steps(&mut self, steps: &[Step], common: &[(Name, Stored)]) -> Result<()> {
         let jobs: Vec<_> = steps
             .iter()
             .enumerate()
@@ -125,7 +153,9 @@ impl Carrier<'_> {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let hear = porter.start(scope, most, jobs, &stop);
-            let result = self.publish_as_they_come(steps, &porter, &hear);
+            // Packs are long, these are many: they go while the first packs do.
+            let common = self.common(common);
+            let result = common.and_then(|()| self.publish_as_they_come(steps, &porter, &hear));
             stop.store(true, Ordering::Relaxed);
             result
         })
@@ -191,19 +221,11 @@ impl Carrier<'_> {
     ) -> Result<()> {
         let mut steps: Vec<_> = steps.iter().collect();
         for _ in 0..ATTEMPTS {
-            let mut closures = Vec::new();
-            for step in std::mem::take(&mut steps) {
-                let all_but_the_seal =
-                    step.objects.iter().filter(|(name, _)| !matches!(name, Name::Seal(..)));
-                match self.objects(all_but_the_seal) {
-                    Ok(()) => {
-                        closures.push(self.source.repo.closure(self.source.catalog, &step.sealed.manifest)?);
-                        steps.push(step);
-                    }
-                    Err(Error::Damaged(why)) => self.problem(step, &why),
-                    Err(error) => return Err(error),
-                }
+            for rank in [Rank::First, Rank::Second] {
+                self.carry_of_steps(&mut steps, rank)?;
             }
+            let closure = |step: &&Step| self.source.repo.closure(self.source.catalog, &step.sealed.manifest);
+            let closures = steps.iter().map(closure).collect::<Result<Vec<_>>>()?;
             let lost = self.arrival.look_again(self.source, closures.iter().flatten())?;
             let lost: BTreeSet<_> = lost.into_iter().collect();
             if lost.is_empty() {
@@ -230,6 +252,20 @@ impl Carrier<'_> {
         for step in steps {
             self.problem(step, "what it needs is taken away there as fast as it comes");
         }
+        Ok(())
+    }
+
+    /// Carries what these steps have of one rank; those that need something damaged cannot be done.
+    fn carry_of_steps(&mut self, steps: &mut Vec<&Step>, rank: Rank) -> Result<()> {
+        let objects = steps.iter().flat_map(|step| &step.objects);
+        let damaged = self.objects(objects.filter(|(name, _)| Rank::of(name) == rank))?;
+        steps.retain(|step| {
+            let why = step.objects.iter().find_map(|(name, _)| damaged.get(name));
+            if let Some(why) = why {
+                self.problem(step, why);
+            }
+            why.is_none()
+        });
         Ok(())
     }
 
@@ -268,9 +304,10 @@ impl Carrier<'_> {
 
     /// Puts the seals; `false` when the intent was revoked meanwhile, and everything must be looked at again.
     fn seal(&mut self, steps: &[&Step]) -> Result<bool> {
-        for step in steps {
-            let seal = step.objects.iter().filter(|(name, _)| matches!(name, Name::Seal(..)));
-            self.objects(seal)?;
+        let objects = steps.iter().flat_map(|step| &step.objects);
+        let damaged = self.objects(objects.filter(|(name, _)| Rank::of(name) == Rank::Last))?;
+        if let Some(why) = damaged.into_values().next() {
+            return Err(Error::Damaged(why));
         }
         self.arrival.look_for_tombs(self.source)?;
         if let Some(intent) = self.intent.take_if(|intent| intent.is_revoked(&self.arrival.tombs)) {
@@ -293,16 +330,62 @@ impl Carrier<'_> {
         self.report.problems.push(problem);
     }
 
-    /// Carries these, but for what was carried before.
-    fn objects<'o>(&mut self, objects: impl IntoIterator<Item = &'o (Name, Stored)>) -> Result<()> {
-        for (name, stored) in objects {
-            self.target.stop_if_interrupted()?;
-            if !self.carried.contains(name) {
-                self.object(name, stored)?;
-                self.carried.insert(name.clone());
+    /// How many small objects go at once.
+    fn parallelism(&self) -> usize {
+        let recommended = || self.arrival.store.capabilities().parallelism.min(self.most);
+        self.target.parallelism.unwrap_or_else(recommended).max(1)
+    }
+
+    /// Carries these, those of one rank before those of the next. Returns which are damaged here, and in what way.
+    fn in_order(&mut self, objects: &[(Name, Stored)]) -> Result<HashMap<Name, String>> {
+        let mut damaged = HashMap::new();
+        for rank in [Rank::First, Rank::Second, Rank::Last] {
+            damaged.extend(self.objects(objects.iter().filter(|(name, _)| Rank::of(name) == rank))?);
+        }
+        Ok(damaged)
+    }
+
+    /// Carries these, but for what was carried before: several at once and in no order, since a small object is nothing but round
+    /// trips. Returns which are damaged here, and in what way.
+    fn objects<'o>(
+        &mut self,
+        objects: impl IntoIterator<Item = &'o (Name, Stored)>,
+    ) -> Result<HashMap<Name, String>> {
+        let mut seen = HashSet::new();
+        let lacking =
+            objects.into_iter().filter(|(name, _)| !self.carried.contains(name) && seen.insert(name));
+        let lacking: Vec<_> = lacking.collect();
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let carry = || {
+            let mut done = Vec::new();
+            while !stop.load(Ordering::Relaxed)
+                && let Some((name, stored)) = lacking.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                let result = self.target.stop_if_interrupted().and_then(|()| self.object(name, stored));
+                let goes_on = matches!(result, Ok(()) | Err(Error::Damaged(_)));
+                stop.fetch_or(!goes_on, Ordering::Relaxed);
+                done.push((name, result));
+            }
+            done
+        };
+        let done = std::thread::scope(|scope| {
+            let threads = self.parallelism().min(lacking.len());
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(carry)).collect();
+            let joined = threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            joined.flatten().collect::<Vec<_>>()
+        });
+        let mut damaged = HashMap::new();
+        let mut failed = Ok(());
+        for (name, result) in done {
+            match result {
+                Ok(()) => drop(self.carried.insert(name.clone())),
+                Err(Error::Damaged(why)) => drop(damaged.insert(name.clone(), why)),
+                Err(error) => failed = Err(error),
             }
         }
-        Ok(())
+        failed.map(|()| damaged)
     }
 
     /// Carries an object that is no pack.

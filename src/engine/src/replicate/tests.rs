@@ -339,6 +339,20 @@ fn a_dead_target_costs_the_others_nothing() {
 }
 
 #[test]
+fn small_objects_go_several_at_once() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = Meeting {
+        store: MemoryStore::new(),
+        lists: tokio::sync::Semaphore::new(0),
+        roots: tokio::sync::Semaphore::new(0),
+    };
+    let copy = Arc::new(copy);
+    assert_eq!(sync(&fixture, copy.clone()).unwrap().behind, 0);
+    same_objects(&fixture.store, &copy.store);
+}
+
+#[test]
 fn only_a_forget_for_every_copy_travels() {
     let fixture = fixture();
     let ids = three(&fixture);
@@ -532,5 +546,40 @@ impl Store for Recording {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+}
+
+/// Stores no list before a root is on its way, and no root before a list is: one after the other they would never come.
+#[derive(Debug)]
+struct Meeting {
+    store: MemoryStore,
+    lists: tokio::sync::Semaphore,
+    roots: tokio::sync::Semaphore,
+}
+
+#[async_trait::async_trait]
+impl Store for Meeting {
+    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
+        let (own, other) = match key.as_str().split_once('/') {
+            Some(("lists", _)) => (&self.lists, &self.roots),
+            Some(("roots", _)) => (&self.roots, &self.lists),
+            _ => return self.store.put_new(key, body).await,
+        };
+        own.add_permits(1);
+        let met = tokio::time::timeout(Duration::from_secs(60), other.acquire()).await;
+        let _met = met.map_err(|_| fardel_store::Error::new(ErrorKind::Other, key, "it came alone"))?;
+        self.store.put_new(key, body).await
+    }
+    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
+        self.store.get_range(key, range).await
+    }
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
+        self.store.list(prefix)
+    }
+    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
+        self.store.delete(key).await
+    }
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
     }
 }

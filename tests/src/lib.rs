@@ -7,6 +7,7 @@ pub mod crash;
 pub mod disk_tree;
 pub mod fuzz;
 pub mod programs;
+pub mod proxy;
 pub mod servers;
 pub mod vault;
 

@@ -7,7 +7,6 @@ mod sandbox;
 mod transports {
     mod canned;
     mod commands;
-    mod cutter;
     mod probe;
     mod s3;
     mod samples;

@@ -3,10 +3,10 @@ use std::path::Path;
 use fardel_backends::Secret;
 use fardel_backends::s3::{S3Options, S3Store};
 use fardel_store::{Body, ByteRange, ErrorKind, Retrying, Store, conformance};
+use fardel_tests::proxy::{End, Proxy, Strike, Way};
 use fardel_tests::servers::Ceph;
 
 use super::canned::{Answer, Asked, Canned, read_all};
-use super::cutter::Cutter;
 use super::samples::{MIB, files_below, key, names, noise};
 
 fn options(url: &str, bucket: &str, prefix: &str) -> S3Options {
@@ -34,7 +34,7 @@ async fn conforms_at_ceph() {
 }
 
 /// A store whose uploads can be cut, with one part at a time.
-fn behind(line: &Cutter, bucket: &str, place: &Path) -> S3Store {
+fn behind(line: &Proxy, bucket: &str, place: &Path) -> S3Store {
     let journal = Some(place.join("journal"));
     open(&S3Options { journal, parts_at_once: 1, ..options(&line.url(), bucket, "r") })
 }
@@ -42,21 +42,21 @@ fn behind(line: &Cutter, bucket: &str, place: &Path) -> S3Store {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_was_cut_goes_on_in_the_next_process() {
     let Some(ceph) = Ceph::shared() else { return };
-    let (line, place) = (Cutter::before(ceph.port()), tempfile::tempdir().unwrap());
+    let (line, place) = (Proxy::before(ceph.port()), tempfile::tempdir().unwrap());
     let bucket = ceph.make_bucket("resumed");
     let (name, body) = (key("packs/ab/one.age"), noise(1, 40 * MIB));
-    line.cut_after(27 * MIB as u64);
+    line.arm(Way::Up, 27 * MIB as u64, Strike::CutAll(End::Fin));
     let error =
         behind(&line, bucket, place.path()).put_new(&name, Body::from(body.clone())).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Transient, "{error}");
-    line.cut_after(u64::MAX);
+    line.mend();
     let store = behind(&line, bucket, place.path());
     assert!(names(&store).await.is_empty(), "nothing of it is shown");
     assert_eq!(files_below(&place.path().join("journal")), 1);
 
-    line.cut_after(u64::MAX);
+    line.forget();
     store.put_new(&name, Body::from(body.clone())).await.unwrap();
-    let sent = line.sent();
+    let sent = line.counts().up;
     assert!(sent < 17 * MIB as u64, "of 40 MiB, 24 were there; {sent} bytes went again");
     assert!(store.get_range(&name, ByteRange::All).await.unwrap() == body, "the bytes are those of the body");
     assert_eq!(files_below(&place.path().join("journal")), 0);
@@ -65,13 +65,13 @@ async fn an_upload_that_was_cut_goes_on_in_the_next_process() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_upload_left_is_not_taken_for_another_body() {
     let Some(ceph) = Ceph::shared() else { return };
-    let (line, place) = (Cutter::before(ceph.port()), tempfile::tempdir().unwrap());
+    let (line, place) = (Proxy::before(ceph.port()), tempfile::tempdir().unwrap());
     let bucket = ceph.make_bucket("other-body");
     let name = key("packs/ab/one.age");
-    line.cut_after(27 * MIB as u64);
+    line.arm(Way::Up, 27 * MIB as u64, Strike::CutAll(End::Fin));
     let store = behind(&line, bucket, place.path());
     store.put_new(&name, Body::from(noise(1, 40 * MIB))).await.unwrap_err();
-    line.cut_after(u64::MAX);
+    line.mend();
     let other = noise(2, 40 * MIB);
     store.put_new(&name, Body::from(other.clone())).await.unwrap();
     assert!(
@@ -83,19 +83,19 @@ async fn what_an_upload_left_is_not_taken_for_another_body() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cuts_are_survived_by_trying_again() {
     let Some(ceph) = Ceph::shared() else { return };
-    let (line, place) = (Cutter::before(ceph.port()), tempfile::tempdir().unwrap());
+    let (line, place) = (Proxy::before(ceph.port()), tempfile::tempdir().unwrap());
     let bucket = ceph.make_bucket("retried");
     let store = Retrying::new(behind(&line, bucket, place.path()));
     for (n, len) in [100, 3 * MIB, 20 * MIB].into_iter().enumerate() {
         let (name, body) = (key(&format!("packs/{n}.age")), noise(n as u64 + 9, len));
-        line.cut_after(len as u64 / 2);
+        line.arm(Way::Up, len as u64 / 2, Strike::CutAll(End::Rst));
         let put = store.put_new(&name, Body::from(body.clone()));
         let mend = async {
             // Mended as soon as it was cut.
-            while line.sent() <= len as u64 / 2 {
+            while !line.has_struck() {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }
-            line.cut_after(u64::MAX);
+            line.mend();
         };
         let (put, ()) = tokio::join!(put, mend);
         put.unwrap();

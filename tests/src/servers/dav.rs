@@ -145,6 +145,17 @@ impl Dav {
         format!("{}://127.0.0.1:{}", self.scheme, self.daemon.port())
     }
 
+    /// Its process, to be killed and started again.
+    pub fn daemon_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
+
+    /// Where it listens, on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.daemon.port()
+    }
+
     /// The certificate of the authority that vouches for a server with TLS.
     #[must_use]
     pub fn authority(&self) -> PathBuf {

@@ -9,9 +9,11 @@ pub use dav::Dav;
 pub use sshd::{HOST, Sshd};
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
 
 /// A server that has not answered for so long will not.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +32,8 @@ pub fn free_port() -> u16 {
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
+    command: Command,
+    log: PathBuf,
     port: u16,
 }
 
@@ -46,17 +50,48 @@ impl Daemon {
         };
         command.stdin(Stdio::null()).stdout(said()).stderr(said());
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut daemon = Self { child, port };
+        let mut daemon = Self { child, command, log: log.to_owned(), port };
+        daemon.wait_until_it_answers();
+        daemon
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let Self { child, command, log, port } = self;
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let said = || std::fs::read_to_string(log).unwrap_or_default();
-            if let Some(status) = daemon.child.try_wait().expect("it is our child") {
+        while TcpStream::connect(("127.0.0.1", *port)).is_err() {
+            let said = || std::fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = child.try_wait().expect("it is our child") {
                 panic!("{command:?} ended: {status}\n{}", said());
             }
             assert!(Instant::now() < deadline, "{command:?} does not answer\n{}", said());
             std::thread::sleep(Duration::from_millis(10));
         }
-        daemon
+    }
+
+    /// Kills it with all that it has started, as a loss of power would; [`Self::restart`] brings it back.
+    ///
+    /// # Panics
+    /// When it cannot be waited for.
+    pub fn kill(&mut self) {
+        let others = descendants(self.child.id());
+        // The one who starts others goes first.
+        let _ = self.child.kill();
+        kill_all(&others);
+        self.child.wait().expect("it is our child");
+    }
+
+    /// Kills what it has started, and leaves it.
+    pub fn kill_children(&self) {
+        kill_all(&descendants(self.child.id()));
+    }
+
+    /// Starts it again on its port, and waits until it answers.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn restart(&mut self) {
+        self.child = self.command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", self.command));
+        self.wait_until_it_answers();
     }
 
     /// Where it listens.
@@ -74,10 +109,12 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // Servers with workers stop them only when they are asked.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = kill_process(pid, Signal::TERM);
         }
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
@@ -88,6 +125,26 @@ impl Drop for Daemon {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// All processes that a process has started, and those that they have started.
+fn descendants(pid: u32) -> Vec<Pid> {
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(pid) = found.get(at) {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            found.extend(children.split_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        at += 1;
+    }
+    found[1..].iter().filter_map(|pid| Pid::from_raw(i32::try_from(*pid).ok()?)).collect()
+}
+
+fn kill_all(pids: &[Pid]) {
+    for pid in pids {
+        let _ = kill_process(*pid, Signal::KILL);
     }
 }
 
@@ -103,7 +160,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// Where a program lies: some are to be started by their whole path.
-fn which(program: &str) -> std::path::PathBuf {
+fn which(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file());
     found.unwrap_or_else(|| panic!("{program} is not installed"))

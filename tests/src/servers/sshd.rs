@@ -115,6 +115,11 @@ impl Sshd {
     pub fn daemon(&self) -> &Daemon {
         &self.daemon
     }
+
+    /// The same, to be killed and started again.
+    pub fn daemon_mut(&mut self) -> &mut Daemon {
+        &mut self.daemon
+    }
 }
 
 fn write_config(path: &Path, lines: &[String]) {

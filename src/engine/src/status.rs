@@ -3,20 +3,31 @@
 //! A snapshot is complete when its seal, manifest, root and lists are there, and every pack of its closure with the size it
 //! must have. In a folder that other tools copy a seal may come before what it seals: that is "not yet arrived", and says
 //! how much is to come. Whether the bytes are the right ones is `check`'s question, not this one's.
+//!
+//! Whether the copy shows an older state than it once did is known from what was seen there before ([`Remembered`]), and
+//! from what other copies hold.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+mod memory;
+mod wholeness;
 
-use fardel_format::names::{Name, Numbered};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
-use fardel_store::ErrorKind;
+use fardel_store::{ErrorKind, Key};
 
-use crate::catalog::{Catalog, Stored};
+pub use memory::{Head, Remembered};
+pub use wholeness::{Lacks, Wholeness};
+
+use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository};
 use crate::snapshots::{Sealed, Snapshots};
 use crate::{Error, Result};
 
 /// Lists beyond this are not read, in bytes: nobody has the tens of terabytes of packs that they would name.
 const MAX_LIST: u64 = 64 << 20;
+/// Missing objects that a [`Status`] names at most.
+pub const MAX_NAMES: usize = 1000;
 
 /// A snapshot as it is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +60,26 @@ impl Amount {
     }
 }
 
+/// What the status of a copy is measured by.
+#[derive(Default)]
+pub struct Before<'a> {
+    /// The snapshots of the repository that it is a copy of.
+    pub original: Option<&'a Snapshots>,
+    /// What was seen in it before.
+    pub remembered: Option<&'a Remembered>,
+}
+
+/// A snapshot that was here, is here no more, and was taken away by nobody who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Who wrote it.
+    pub writer: WriterId,
+    /// Under which number.
+    pub seq: u32,
+    /// Its id.
+    pub snapshot: SnapshotId,
+}
+
 /// What a store holds.
 #[derive(Clone, Debug, Default)]
 pub struct Status {
@@ -56,14 +87,30 @@ pub struct Status {
     pub complete: Option<Known>,
     /// The newest snapshot, complete or not.
     pub newest: Option<Known>,
-    /// How many snapshots are newer than the newest complete one, those of which only a seal is there too.
+    /// How many snapshots are newer than the newest complete one, those of which only a seal is there too; or, if those are
+    /// more, how many snapshots of the original are not whole here and were not taken away here.
     pub behind: u64,
+    /// Snapshots that exist here and are not whole.
+    pub incomplete: u64,
     /// What those lack, each object once.
     pub missing: Amount,
+    /// The packs among it.
+    pub missing_packs: Amount,
+    /// The keys of the first [`MAX_NAMES`] of it.
+    pub missing_names: Vec<Key>,
     /// Whether they may lack more than [`Self::missing`] says, since what would say so is missing itself.
     pub missing_at_least: bool,
     /// Snapshots that exist.
     pub snapshots: u64,
+    /// The newest snapshot of each writer.
+    pub heads: BTreeMap<WriterId, Head>,
+    /// Snapshots that were the newest of their writers when this copy was looked at before.
+    pub rolled_back: Vec<Gone>,
+    /// Snapshots newer than the newest of their writers in the original, which nobody took away there.
+    pub ahead: Vec<Gone>,
+    /// The newest manifests of other writers that snapshots name, and that are newer than all that is here of them: not yet
+    /// arrived, never sealed, forgotten and collected, or withheld.
+    pub named: BTreeMap<WriterId, Numbered>,
     /// Packs and their bytes.
     pub packs: Amount,
     /// All objects of the repository and their bytes.
@@ -88,23 +135,86 @@ pub struct Status {
 /// # Errors
 /// When the store fails.
 pub fn status(repo: &Repository, catalog: &Catalog) -> Result<Status> {
+    status_since(repo, catalog, &Before::default())
+}
+
+/// Looks at one store, and compares it with the original and with what was seen before.
+///
+/// # Errors
+/// When the store fails.
+pub fn status_since(repo: &Repository, catalog: &Catalog, before: &Before<'_>) -> Result<Status> {
     let snapshots = Snapshots::load_for_reading(repo, catalog)?;
     let mut status = Status {
         newest: snapshots.sealed.last().map(Known::of),
         snapshots: snapshots.sealed.len() as u64,
         ignored_names: catalog.ignored,
         strangers: catalog.strangers.clone(),
+        heads: heads(&snapshots),
         ..Status::default()
     };
     let bare = bare_seals(catalog, &snapshots);
     status.count(catalog);
-    status.look_for_complete(repo, catalog, &snapshots, &bare)?;
+    let whole = status.look_for_whole(repo, catalog, &snapshots, &bare)?;
     status.look_for_foreign(repo, catalog, &snapshots)?;
+    status.look_for_named(catalog, &snapshots);
+    if let Some(original) = before.original {
+        status.compare(original, &snapshots, &whole);
+    }
+    if let Some(remembered) = before.remembered {
+        status.rolled_back = remembered.gone(catalog, &snapshots);
+    }
     // Of a seal without its manifest it is only known that something is to come.
     let bare: HashSet<_> = bare.iter().map(|(_, stored)| &stored.key).collect();
     status.problems =
         snapshots.problems.into_iter().filter(|problem| !bare.contains(&problem.object)).collect();
     Ok(status)
+}
+
+/// The newest snapshot of a store of which everything is there, and what newer ones lack.
+pub struct Latest<'a> {
+    /// The snapshot.
+    pub complete: &'a Sealed,
+    /// Newer ones, oldest first.
+    pub newer: Vec<Known>,
+    /// What they lack.
+    pub lacks: Lacks,
+}
+
+/// Finds the newest snapshot of which everything is there; `None` when there is none.
+///
+/// # Errors
+/// When the store fails.
+pub fn latest<'a>(
+    repo: &Repository,
+    catalog: &Catalog,
+    snapshots: &'a Snapshots,
+) -> Result<Option<Latest<'a>>> {
+    let mut wholeness = Wholeness::new(repo, catalog);
+    let (mut newer, mut lacks) = (Vec::new(), Lacks::default());
+    for sealed in snapshots.sealed.iter().rev() {
+        let its = wholeness.lacks(sealed)?;
+        if its.is_nothing() {
+            newer.reverse();
+            return Ok(Some(Latest { complete: sealed, newer, lacks }));
+        }
+        newer.push(Known::of(sealed));
+        lacks.at_least |= its.at_least;
+        lacks.objects.extend(its.objects);
+    }
+    Ok(None)
+}
+
+/// The newest snapshot of each writer.
+fn heads(snapshots: &Snapshots) -> BTreeMap<WriterId, Head> {
+    let mut heads = BTreeMap::<WriterId, Head>::new();
+    for sealed in &snapshots.sealed {
+        let head = Head { seq: sealed.name.seq, manifest: sealed.name.hash, snapshot: sealed.id() };
+        let newest = heads.entry(sealed.writer).or_insert(head);
+        if newest.seq < head.seq {
+            *newest = head;
+        }
+    }
+    heads
 }
 
 /// Seals that could count and whose manifests are not there.
@@ -132,25 +242,30 @@ impl Status {
             catalog.manifests.keys().filter(|name| !catalog.seals.contains_key(name)).count() as u64;
     }
 
-    /// From the newest on, until one is complete.
-    fn look_for_complete(
+    /// Which snapshots are whole.
+    fn look_for_whole(
         &mut self,
         repo: &Repository,
         catalog: &Catalog,
         snapshots: &Snapshots,
         bare: &[(&(WriterId, Numbered), &Stored)],
-    ) -> Result<()> {
-        let mut missing = BTreeMap::new();
-        let mut newer = 0;
-        for sealed in snapshots.sealed.iter().rev() {
-            let lacking = Lacking::of(repo, catalog, sealed)?;
-            if lacking.objects.is_empty() && !lacking.at_least {
-                self.complete = Some(Known::of(sealed));
-                break;
+    ) -> Result<HashSet<SnapshotId>> {
+        let mut wholeness = Wholeness::new(repo, catalog);
+        let (mut missing, mut whole) = (BTreeMap::new(), HashSet::new());
+        let mut newer = snapshots.sealed.len();
+        for (i, sealed) in snapshots.sealed.iter().enumerate().rev() {
+            let lacks = wholeness.lacks(sealed)?;
+            if lacks.is_nothing() {
+                whole.insert(sealed.id());
+                if self.complete.is_none() {
+                    self.complete = Some(Known::of(sealed));
+                    newer = snapshots.sealed.len() - 1 - i;
+                }
+                continue;
             }
-            newer += 1;
-            self.missing_at_least |= lacking.at_least;
-            missing.extend(lacking.objects);
+            self.incomplete += 1;
+            self.missing_at_least |= lacks.at_least;
+            missing.extend(lacks.objects);
         }
         self.behind = newer as u64;
         let older = &snapshots.sealed[..snapshots.sealed.len() - newer];
@@ -163,8 +278,52 @@ impl Status {
             self.missing_at_least = true;
             missing.insert(Name::Manifest(writer, name), 0);
         }
-        missing.values().for_each(|bytes| self.missing.add(*bytes));
-        Ok(())
+        for (name, bytes) in &missing {
+            self.missing.add(*bytes);
+            if matches!(name, Name::Pack(..)) {
+                self.missing_packs.add(*bytes);
+            }
+        }
+        self.missing_names = missing.keys().take(MAX_NAMES).map(|name| key_of(name, FanOut::FLAT)).collect();
+        Ok(whole)
+    }
+
+    /// What the original has and this has not, and the reverse.
+    fn compare(&mut self, original: &Snapshots, here: &Snapshots, whole: &HashSet<SnapshotId>) {
+        let is_wanted = |sealed: &&Sealed| {
+            !here.tombs.forgets(&sealed.id(), &sealed.writer)
+                && !here.tombs.revoked.contains(&sealed.name.hash.to_string())
+        };
+        let lacking = original.sealed.iter().filter(is_wanted).filter(|sealed| !whole.contains(&sealed.id()));
+        self.behind = self.behind.max(lacking.count() as u64);
+        let newest: HashMap<_, _> = heads(original).into_iter().map(|(w, head)| (w, head.seq)).collect();
+        let is_ahead = |sealed: &&Sealed| {
+            newest.get(&sealed.writer).is_none_or(|seq| *seq < sealed.name.seq)
+                && !original.tombs.forgets(&sealed.id(), &sealed.writer)
+                && !original.tombs.revoked.contains(&sealed.name.hash.to_string())
+        };
+        let ahead = here.sealed.iter().filter(is_ahead);
+        let gone =
+            |sealed: &Sealed| Gone { writer: sealed.writer, seq: sealed.name.seq, snapshot: sealed.id() };
+        self.ahead = ahead.map(gone).collect();
+    }
+
+    fn look_for_named(&mut self, catalog: &Catalog, snapshots: &Snapshots) {
+        let mut here = HashMap::<WriterId, u32>::new();
+        for (writer, name) in catalog.manifests.keys().chain(catalog.seals.keys()) {
+            let newest = here.entry(*writer).or_insert(name.seq);
+            *newest = (*newest).max(name.seq);
+        }
+        let named = snapshots.sealed.iter().flat_map(|sealed| &sealed.manifest.heads);
+        for (writer, name) in named {
+            let Some(name) = Numbered::parse(name) else { continue };
+            let is_known = here.get(writer).is_some_and(|seq| *seq >= name.seq)
+                || snapshots.tombs.revoked.contains(&name.hash.to_string());
+            if !is_known {
+                let newest = self.named.entry(*writer).or_insert(name);
+                *newest = (*newest).max(name);
+            }
+        }
     }
 
     fn look_for_foreign(
@@ -189,50 +348,6 @@ impl Status {
             }
         }
         Ok(())
-    }
-}
-
-/// What a snapshot needs and is not there.
-#[derive(Default)]
-struct Lacking {
-    objects: BTreeMap<Name, u64>,
-    /// Whether more may lack.
-    at_least: bool,
-}
-
-impl Lacking {
-    fn of(repo: &Repository, catalog: &Catalog, sealed: &Sealed) -> Result<Self> {
-        let mut lacking = Self::default();
-        let root = &sealed.manifest.root;
-        lacking.need(Name::Root(root.hash), root.size, catalog.roots.get(&root.hash));
-        for list in &sealed.manifest.lists {
-            lacking.need(Name::List(list.hash), list.size, catalog.lists.get(&list.hash));
-        }
-        if !lacking.lists_are_there(sealed) {
-            lacking.at_least = true;
-            return Ok(lacking);
-        }
-        match repo.closure(catalog, &sealed.manifest) {
-            Ok(packs) => {
-                for pack in packs.iter().filter(|pack| catalog.whole_pack(&pack.hash, pack.size).is_none()) {
-                    lacking.objects.insert(Name::Pack(pack.hash, None), pack.size);
-                }
-            }
-            Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => return Err(error.into()),
-            // A list has its size, and not its bytes; or it went while we looked.
-            Err(_) => lacking.at_least = true,
-        }
-        Ok(lacking)
-    }
-
-    fn need(&mut self, name: Name, size: u64, stored: Option<&Stored>) {
-        if stored.is_none_or(|stored| stored.size != size) {
-            self.objects.insert(name, size);
-        }
-    }
-
-    fn lists_are_there(&self, sealed: &Sealed) -> bool {
-        sealed.manifest.lists.iter().all(|list| !self.objects.contains_key(&Name::List(list.hash)))
     }
 }
 

@@ -7,12 +7,13 @@ use fardel_format::age_file::{Identities, Recipients};
 use fardel_format::frame::{Compressor, Plain};
 use fardel_format::ids::Nonce;
 use fardel_format::keys::HostKey;
-use fardel_format::names::{FanOut, Name};
+use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::pack::{PackKind, PackWriter};
 use fardel_format::root::{self, Root, Source, Totals};
 use fardel_format::rope::{Layout, RopeBuilder};
+use fardel_format::tomb::{self, Takes, Tomb};
 use fardel_format::tree::{Node, NodeKind};
-use fardel_format::{ChunkId, RepositoryId, SnapshotId};
+use fardel_format::{ChunkId, ObjectHash, RepositoryId, SnapshotId};
 use fardel_store::{MemoryStore, Store};
 use tempfile::TempDir;
 use zeroize::Zeroizing;
@@ -176,6 +177,24 @@ impl Fixture {
         lost.iter().for_each(|name| drop(self.store.remove_raw(name)));
         lost.len()
     }
+}
+
+/// Puts a tomb of this host into a store, with its signature.
+pub fn put_tomb(store: &MemoryStore, id: &RepositoryId, host: &HostKey, seq: u32, takes: Takes) {
+    let key = &host.signing;
+    let tomb = Tomb {
+        fardel: 1,
+        repository: *id,
+        writer: key.public().clone(),
+        seq,
+        created: crate::time::now(),
+        takes,
+    };
+    let bytes = tomb.to_bytes();
+    let (writer, name) = (key.public().writer(), Numbered { seq, hash: ObjectHash::of(&bytes) });
+    let signature = tomb::sign(&bytes, id, &name, key).unwrap();
+    store.insert_raw(&Name::Tomb(writer, name).key(FanOut::FLAT), bytes);
+    store.insert_raw(&Name::TombSig(writer, name).key(FanOut::FLAT), signature);
 }
 
 /// A folder with these entries, which must be in order.

@@ -61,7 +61,9 @@ impl Numbered {
     /// The largest number that eight digits hold.
     pub const MAX_SEQ: u32 = 99_999_999;
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads `seq-hash`; `None` when it is none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (seq, hash) = text.split_once('-')?;
         if seq.len() != 8 || !seq.bytes().all(|b| b.is_ascii_digit()) {
             return None;

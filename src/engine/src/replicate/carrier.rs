@@ -39,7 +39,7 @@ pub fn run(source: &Source<'_>, target: &Target, most: usize, dry_run: bool) -> 
         sent: AtomicU64::new(0),
         resumed: AtomicU64::new(0),
     });
-    let wanted = plan.steps.len() as u64 + plan.problems.len() as u64;
+    let wanted = plan.wanted;
     let complete = plan.complete.clone();
     let mut carrier = Carrier {
         source,

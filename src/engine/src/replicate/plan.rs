@@ -26,6 +26,8 @@ pub struct Plan {
     pub forgets: Vec<(Name, Stored)>,
     /// The newest snapshot that the target holds whole already, and how many of the wanted ones are newer.
     pub complete: Option<(Known, u64)>,
+    /// How many snapshots are wanted there: all that were neither forgotten nor revoked there.
+    pub wanted: u64,
     /// Why some snapshots are not carried.
     pub problems: Vec<String>,
 }
@@ -77,6 +79,7 @@ impl Plan {
             }
             newer += 1;
         }
+        plan.wanted = newer;
         plan.common(source, arrival);
         plan.forgets(source, arrival)?;
         Ok(plan)

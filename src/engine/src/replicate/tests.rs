@@ -1,8 +1,7 @@
-use fardel_format::keys::HostKey;
-use fardel_format::names::{FanOut, Name, Numbered, PackName};
+use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::root;
-use fardel_format::tomb::{self, Takes, Tomb};
-use fardel_format::{ObjectHash, RepositoryId, SnapshotId};
+use fardel_format::tomb::Takes;
+use fardel_format::{ObjectHash, SnapshotId};
 use fardel_store::{
     Aftermath, Body, ByteRange, Capabilities, ErrorKind, Fault, FaultKind, FaultyStore, Key, Listed,
     MemoryStore,
@@ -13,7 +12,7 @@ use super::*;
 use crate::check::{self, CheckOptions, Level};
 use crate::monitor::Silent;
 use crate::status::{Status, status};
-use crate::testing::{Fixture, file, fixture, folder, noise};
+use crate::testing::{self, Fixture, file, fixture, folder, noise};
 
 /// Three snapshots with new data each, oldest first.
 fn three(fixture: &Fixture) -> [SnapshotId; 3] {
@@ -72,24 +71,7 @@ fn same_objects(a: &MemoryStore, b: &MemoryStore) {
 }
 
 fn put_tomb(fixture: &Fixture, store: &MemoryStore, seq: u32, takes: Takes) {
-    entomb(store, &fixture.id, &fixture.host, seq, takes);
-}
-
-fn entomb(store: &MemoryStore, id: &RepositoryId, host: &HostKey, seq: u32, takes: Takes) {
-    let key = &host.signing;
-    let tomb = Tomb {
-        fardel: 1,
-        repository: *id,
-        writer: key.public().clone(),
-        seq,
-        created: crate::time::now(),
-        takes,
-    };
-    let bytes = tomb.to_bytes();
-    let (writer, name) = (key.public().writer(), Numbered { seq, hash: ObjectHash::of(&bytes) });
-    let signature = tomb::sign(&bytes, id, &name, key).unwrap();
-    store.insert_raw(&Name::Tomb(writer, name).key(FanOut::FLAT), bytes);
-    store.insert_raw(&Name::TombSig(writer, name).key(FanOut::FLAT), signature);
+    testing::put_tomb(store, &fixture.id, &fixture.host, seq, takes);
 }
 
 fn packs(store: &MemoryStore) -> Vec<(ObjectHash, Option<fardel_format::ids::Generation>)> {
@@ -237,7 +219,7 @@ fn what_a_collector_takes_away_meanwhile_is_put_again() {
         let done = std::sync::Once::new();
         store.before(move |key| {
             if key.starts_with(prefix) {
-                done.call_once(|| entomb(&shared, &id, &host, 1, takes.clone()));
+                done.call_once(|| testing::put_tomb(&shared, &id, &host, 1, takes.clone()));
             }
         });
         let report = sync(&fixture, Arc::new(store)).unwrap();
@@ -262,7 +244,7 @@ fn a_revoked_intent_is_replaced_by_a_new_one() {
             done.call_once(|| {
                 let intent = shared.names().into_iter().find(|name| name.starts_with("intents/")).unwrap();
                 let Some(Name::Intent(nonce)) = Name::parse(&intent) else { panic!("{intent}") };
-                entomb(&shared, &id, &host, 1, Takes::Revoke { names: vec![nonce.to_string()] });
+                testing::put_tomb(&shared, &id, &host, 1, Takes::Revoke { names: vec![nonce.to_string()] });
             });
         }
     });
@@ -492,6 +474,20 @@ impl Store for Counting {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+
+#[test]
+fn what_was_revoked_at_the_target_is_a_problem_and_not_behind() {
+    let fixture = fixture();
+    fixture.write("f", noise(1, 1000));
+    fixture.backup(&[&fixture.source()]);
+    let (_, catalog) = fixture.open();
+    let (_, name) = catalog.manifests.keys().next().unwrap();
+    let copy = MemoryStore::new();
+    copy.insert_raw("fardel.json", fixture.store.get_raw("fardel.json").unwrap());
+    put_tomb(&fixture, &copy, 1, Takes::Revoke { names: vec![name.hash.to_string()] });
+    let report = sync(&fixture, Arc::new(copy)).unwrap();
+    assert_eq!((report.behind, report.complete), (0, None));
+    assert!(report.problems[0].contains("revoked there"), "{:?}", report.problems);
 }
 
 /// Is told which key is about to be put.

@@ -1,8 +1,11 @@
+use std::sync::Arc;
+
 use fardel_format::sign::SigningKey;
+use fardel_format::tomb::Takes;
 use fardel_store::MemoryStore;
 
 use super::*;
-use crate::testing::{Fixture, fixture, noise};
+use crate::testing::{Fixture, fixture, noise, put_tomb};
 
 /// Looks at the fixture's store, without any key.
 fn look(fixture: &Fixture) -> Status {
@@ -180,4 +183,153 @@ fn garbage_in_lists_and_manifests_is_no_failure() {
         fixture.store.insert_raw(name, kept);
     }
     assert_eq!(look(&fixture).behind, 0);
+}
+
+#[test]
+fn an_older_snapshot_that_is_not_whole_is_counted_too() {
+    let fixture = fixture();
+    let (ids, names) = three(&fixture);
+    let root = named(&names[0], "roots/");
+    let bytes = size(&fixture.store, root);
+    fixture.store.remove_raw(root);
+    let status = look(&fixture);
+    assert_eq!(status.complete.unwrap().id, ids[2]);
+    assert_eq!((status.behind, status.incomplete), (0, 1));
+    assert_eq!((status.missing, status.missing_packs), (Amount { objects: 1, bytes }, Amount::default()));
+    assert_eq!(status.missing_names[0].as_str(), root);
+}
+
+/// Looks at a store as at a copy of the fixture's.
+fn look_at_copy(fixture: &Fixture, copy: &MemoryStore, remembered: Option<&Remembered>) -> Status {
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let original = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let (repo, catalog) = fixture.open_in(Arc::new(copy.clone()), None).unwrap();
+    status_since(&repo, &catalog, &Before { original: Some(&original), remembered }).unwrap()
+}
+
+fn forget(fixture: &Fixture, store: &MemoryStore, id: SnapshotId) {
+    let takes = Takes::Forget { snapshots: vec![id], everywhere: false };
+    put_tomb(store, &fixture.id, &fixture.host, 1, takes);
+}
+
+#[test]
+fn a_copy_is_behind_by_every_snapshot_that_it_lacks_and_did_not_take_away() {
+    let fixture = fixture();
+    let (ids, names) = three(&fixture);
+    let copy = fixture.store.deep_clone();
+    assert_eq!(look_at_copy(&fixture, &copy, None).behind, 0);
+    // One in the middle, of which nobody there knows.
+    for kind in ["seals/", "manifests/"] {
+        copy.remove_raw(named(&names[1], kind));
+    }
+    let status = look_at_copy(&fixture, &copy, None);
+    assert_eq!((status.behind, status.complete.unwrap().id), (1, ids[2]));
+    forget(&fixture, &copy, ids[1]);
+    assert_eq!(look_at_copy(&fixture, &copy, None).behind, 0, "it keeps what it wants");
+
+    // The original was rolled back, and the copy knows better.
+    for name in &names[2] {
+        fixture.store.remove_raw(name);
+    }
+    let status = look_at_copy(&fixture, &copy, None);
+    assert_eq!(status.ahead.iter().map(|gone| gone.snapshot).collect::<Vec<_>>(), [ids[2]]);
+    forget(&fixture, &fixture.store, ids[2]);
+    assert_eq!(look_at_copy(&fixture, &copy, None).ahead, []);
+}
+
+#[test]
+fn a_copy_that_shows_an_older_state_is_known_by_what_was_seen() {
+    let fixture = fixture();
+    let (ids, names) = three(&fixture);
+    let newest = fixture.store.deep_clone();
+    let gone = |remembered: &Remembered| {
+        let status = look_at_copy(&fixture, &fixture.store, Some(remembered));
+        (status.rolled_back.iter().map(|gone| gone.snapshot).collect::<Vec<_>>(), status)
+    };
+    let load = || Remembered::load(fixture.temp(), "usb");
+    let mut remembered = load();
+    let (nothing, status) = gone(&remembered);
+    assert!(nothing.is_empty() && remembered.complete().is_none());
+    remembered.note(&status);
+    remembered.save().unwrap();
+
+    for name in &names[2] {
+        fixture.store.remove_raw(name);
+    }
+    let mut remembered = load();
+    assert_eq!(remembered.complete(), Some(&ids[2]));
+    let (seen, status) = gone(&remembered);
+    assert_eq!(seen, [ids[2]]);
+    // It stays remembered, however often somebody looks.
+    remembered.note(&status);
+    remembered.save().unwrap();
+    assert_eq!(gone(&load()).0, [ids[2]]);
+    // A newer snapshot does not hide it.
+    fixture.write("f4", noise(4, 1000));
+    fixture.backup(&[&fixture.source()]);
+    assert_eq!(gone(&load()).0, [ids[2]]);
+
+    // Who may, may take it away.
+    let rolled_back = fixture.store.deep_clone();
+    forget(&fixture, &fixture.store, ids[2]);
+    let mut remembered = load();
+    let (seen, status) = gone(&remembered);
+    assert_eq!(seen, []);
+    remembered.note(&status);
+    assert_eq!(remembered.complete(), Some(&status.complete.unwrap().id));
+    for name in fixture.store.names() {
+        fixture.store.remove_raw(&name);
+    }
+    rolled_back
+        .names()
+        .iter()
+        .for_each(|name| fixture.store.insert_raw(name, rolled_back.get_raw(name).unwrap()));
+    assert_eq!(gone(&load()).0, [ids[2]]);
+    // Or it comes back.
+    names[2].iter().for_each(|name| fixture.store.insert_raw(name, newest.get_raw(name).unwrap()));
+    assert_eq!(gone(&load()).0, []);
+
+    // What is no memory is no reason to stop.
+    std::fs::write(load().path(), "{").unwrap();
+    assert_eq!(gone(&load()).0, []);
+}
+
+#[test]
+fn snapshots_name_what_was_seen_of_other_writers() {
+    let fixture = fixture();
+    fixture.write("f", noise(1, 1000));
+    let id = fixture.backup(&[&fixture.source()]);
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let other = SigningKey::generate().unwrap().public().writer();
+    let newest = Numbered { seq: 7, hash: ObjectHash([7; 32]) };
+    let mut naming = snapshots.clone();
+    naming.sealed[0].manifest.heads = [(other, newest.to_string())].into();
+    let named = |snapshots: &Snapshots| {
+        let mut status = Status::default();
+        status.look_for_named(&catalog, snapshots);
+        status.named.into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(snapshots.sealed[0].id(), id);
+    assert_eq!((named(&snapshots), named(&naming)), (vec![], vec![(other, newest)]));
+    naming.tombs.revoked.insert(newest.hash.to_string());
+    assert_eq!(named(&naming), []);
+}
+
+#[test]
+fn the_newest_complete_snapshot_is_found_with_what_newer_ones_lack() {
+    let fixture = fixture();
+    let (ids, names) = three(&fixture);
+    let found = || {
+        let (repo, catalog) = fixture.open_with(None).unwrap();
+        let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+        let found = latest(&repo, &catalog, &snapshots).unwrap();
+        found.map(|found| (found.complete.id(), found.newer.len(), found.lacks.objects.len()))
+    };
+    assert_eq!(found(), Some((ids[2], 0, 0)));
+    let pack = named(&names[1], "packs/");
+    fixture.store.remove_raw(pack);
+    assert_eq!(found(), Some((ids[0], 2, 1)));
+    fixture.store.remove_raw(named(&names[0], "roots/"));
+    assert_eq!(found(), None);
 }

@@ -48,6 +48,49 @@ async fn conforms_on_one_thread_and_wrapped() {
     conformance::run(&Retrying::new(open(&place.path().join("repository")))).await;
 }
 
+/// How large a store says that an object is.
+async fn size(store: &impl Store, name: &str) -> u64 {
+    let listed: Vec<_> = store.list("").try_collect().await.unwrap();
+    listed.into_iter().find(|listed| listed.name == name).unwrap().size
+}
+
+/// A placeholder of another tool has the size and none of the bytes; what was cut off has some of them.
+#[tokio::test]
+async fn a_file_counts_up_to_its_first_hole() {
+    use std::os::unix::fs::FileExt;
+    const LEN: u64 = 3 << 20;
+    let place = tempfile::tempdir().unwrap();
+    let store = open(place.path());
+    let make = |name: &str| std::fs::File::create_new(place.path().join(name)).unwrap();
+    let noise: Vec<u8> = (0..LEN).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+
+    make("nothing").set_len(LEN).unwrap();
+    assert_eq!(size(&store, "nothing").await, 0);
+    let half = make("half");
+    half.set_len(LEN).unwrap();
+    half.write_all_at(&noise[..1 << 20], 0).unwrap();
+    half.sync_all().unwrap();
+    assert_eq!(size(&store, "half").await, 1 << 20);
+    let hole = make("hole");
+    hole.write_all_at(&noise[..1 << 20], 0).unwrap();
+    hole.write_all_at(&noise[..1 << 20], 2 << 20).unwrap();
+    assert_eq!(size(&store, "hole").await, 1 << 20);
+
+    // What is all there counts in full, written through or not, odd or even; small files are never doubted.
+    for len in [LEN, LEN - 1, (64 << 10) + 1, 65_535, 1] {
+        let name = format!("whole-{len}");
+        let file = make(&name);
+        file.write_all_at(&noise[..len as usize], 0).unwrap();
+        assert_eq!(size(&store, &name).await, len);
+        file.sync_all().unwrap();
+        assert_eq!(size(&store, &name).await, len);
+    }
+    make("small").set_len(60_000).unwrap();
+    assert_eq!(size(&store, "small").await, 60_000);
+    store.put_new(&key("object"), Body::from(noise)).await.unwrap();
+    assert_eq!(size(&store, "object").await, LEN);
+}
+
 /// Without a runtime calls are simply made.
 #[test]
 fn works_without_a_runtime() {

@@ -91,7 +91,7 @@ pub struct DirEntry {
     pub name: OsString,
     /// What it is.
     pub kind: Kind,
-    /// Length in bytes; of a symbolic link: of the link itself.
+    /// Length in bytes, of a file up to its first hole where the file system tells; of a symbolic link: of the link itself.
     pub size: u64,
 }
 

@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Access, CWD, OFlags, RenameFlags};
+use rustix::fs::{Access, CWD, OFlags, RenameFlags, SeekFrom};
 
 use super::fs::{DirEntry, Entries, Fs, FsFile, Kind, Medium, Space, Stat};
 
@@ -13,6 +13,9 @@ const NETWORK: [u32; 7] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997
 const FUSE: u32 = 0x6573_5546;
 /// The numbers of tmpfs and ramfs.
 const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Smaller files may lie in the folder itself, without a block of their own.
+const SMALLEST_SPARSE: u64 = 64 << 10;
 
 /// The file systems of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,13 +61,37 @@ fn kind_of(kind: fs::FileType) -> Kind {
 fn entry_of(entry: io::Result<fs::DirEntry>) -> Option<io::Result<DirEntry>> {
     let describe = |entry: fs::DirEntry| {
         let kind = kind_of(entry.file_type()?);
-        let size = if kind == Kind::Dir { 0 } else { entry.metadata()?.len() };
+        let size = match kind {
+            Kind::Dir => 0,
+            Kind::File => here(&entry.path(), &entry.metadata()?),
+            Kind::Other => entry.metadata()?.len(),
+        };
         Ok(DirEntry { name: entry.file_name(), kind, size })
     };
     match entry.and_then(describe) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         entry => Some(entry),
     }
+}
+
+/// How much of a file is here: up to its first hole. Nothing that is stored has holes, so a file with one is what a tool
+/// has made room for and not filled, or stands for a file that lies elsewhere. Nothing of it is read, which could fetch it.
+///
+/// Too few blocks are no proof (compression, blocks that are not allocated yet), and only a reason to look. A program that
+/// plays file system may report any number of blocks, and reads what lies elsewhere: it is believed.
+fn here(path: &Path, metadata: &Metadata) -> u64 {
+    let size = metadata.len();
+    if size < SMALLEST_SPARSE || metadata.blocks().saturating_mul(512) >= size {
+        return size;
+    }
+    let first_hole = || {
+        let file = open(path, OpenOptions::new().read(true)).ok()?.0;
+        if rustix::fs::fstatfs(&file).ok()?.f_type as u32 == FUSE {
+            return None;
+        }
+        rustix::fs::seek(&file, SeekFrom::Hole(0)).ok()
+    };
+    first_hole().map_or(size, |hole| hole.min(size))
 }
 
 impl Fs for RealFs {

@@ -122,6 +122,14 @@ pub struct NewArgs {
 pub enum Copier {
     /// Syncthing.
     Syncthing,
+    /// The desktop client of Nextcloud or ownCloud.
+    Nextcloud,
+    /// Dropbox, and others that keep files online only: OneDrive, Google Drive, iCloud.
+    Dropbox,
+    /// rclone.
+    Rclone,
+    /// rsync.
+    Rsync,
 }
 
 /// `init`.

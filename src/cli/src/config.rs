@@ -11,6 +11,7 @@ use crate::config_file::{ConfigFile, Day, Job as FileJob, Limits, Rate, Store as
 use crate::error::{Failure, Result};
 use crate::human;
 use crate::location::Location;
+use crate::schedule::Schedule;
 use crate::stores::Settings;
 use crate::timetable::{self, Rates, Timetable};
 
@@ -60,6 +61,8 @@ pub struct Replica {
     pub name: String,
     /// How fast it may be fed.
     pub limits: Timetable,
+    /// When it is to be brought up to date.
+    pub schedule: Option<Schedule>,
     place: Place,
 }
 
@@ -141,6 +144,7 @@ impl Config {
         let replicas = file.replicas.iter().map(|replica| Replica {
             name: replica.name.value.clone(),
             limits: replica.limits.as_ref().map(timetable).unwrap_or_default(),
+            schedule: replica.schedule.as_ref().map(|schedule| schedule.0.clone()),
             place: Place { text: replica.url.path_or_url(), base: base.clone() },
         });
         let own = file.repository.as_ref().map(|text| Place { text: text.path_or_url(), base: base.clone() });

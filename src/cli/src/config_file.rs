@@ -4,12 +4,13 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
-use serde::de::{self, Deserializer, Visitor};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::expand::expand;
 use crate::location::Location;
+use crate::schedule;
 use crate::size::Size;
 
 /// A configuration beyond this is none, in bytes.
@@ -70,6 +71,8 @@ pub struct Replica {
     pub url: Text,
     /// How fast it may be fed.
     pub limits: Option<Limits>,
+    /// When it is to be brought up to date.
+    pub schedule: Option<Schedule>,
 }
 
 /// How fast a copy may be fed.
@@ -162,14 +165,13 @@ impl ConfigFile {
         let text = std::fs::read_to_string(path)
             .map_err(|e| refuse(e.to_string(), "make it a readable text file"))?;
         let file = Self::parse(&text).map_err(|error| error.at(path))?;
-        if file.holds_secret()
+        if let Some(secret) = file.secret()
             && let Err(error) = fardel_engine::keyring::check_private(path)
         {
-            return Err(Failure::new(
-                Exit::Usage,
-                error,
-                "or take the secret out of it: ${NAME} is read from the environment",
-            ));
+            let (line, column) = place_of(secret, &text);
+            let message = format!("{}:{line}:{column}: a password stands here: {error}", path.display());
+            let hint = "or take the password out of it: ${NAME} is read from the environment";
+            return Err(Failure::new(Exit::Usage, message, hint));
         }
         Ok(file)
     }
@@ -180,11 +182,19 @@ impl ConfigFile {
         Ok(parsed.unwrap_or_default())
     }
 
-    /// Whether a password stands in a URL; one that came from the environment does not stand in the file.
-    fn holds_secret(&self) -> bool {
+    /// The first URL with a password in it; one that came from the environment does not stand in the file.
+    fn secret(&self) -> Option<&str> {
         let urls = self.repository.iter().chain(self.replicas.iter().map(|replica| &replica.url));
-        urls.filter(|url| !url.from_environment).any(|url| Location::has_password(&url.value))
+        let mut urls = urls.filter(|url| !url.from_environment).map(|url| &*url.value);
+        urls.find(|url| Location::has_password(url))
     }
+}
+
+/// Line and column at which a value stands; the first ones for a value that is written in another way than it reads.
+fn place_of(value: &str, text: &str) -> (usize, usize) {
+    let before = text.find(value).map_or("", |at| &text[..at]);
+    let line_begins = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_begins..].chars().count() + 1)
 }
 
 /// What is wrong in the text, and where.
@@ -361,6 +371,39 @@ fn within(text: &str, least: u64, most: u64, allowed: &str) -> Result<u64, Strin
     }
 }
 
+/// When something is to be done: a cron expression, `every 12h`, or `{every: 12h}`.
+#[derive(Clone, Debug)]
+pub struct Schedule(pub schedule::Schedule);
+
+impl<'de> Deserialize<'de> for Schedule {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Times;
+        impl<'de> Visitor<'de> for Times {
+            type Value = Schedule;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a schedule such as `0 3 * * *` or `every 12h`")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Schedule, E> {
+                let text = expand(text, |name| std::env::var(name).ok()).map_err(E::custom)?;
+                schedule::Schedule::parse(&text).map(Schedule).map_err(E::custom)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Schedule, A::Error> {
+                let Some((key, Text { value, .. })) = map.next_entry::<String, Text>()? else {
+                    return Err(de::Error::missing_field("every"));
+                };
+                if key != "every" {
+                    return Err(de::Error::unknown_field(&key, &["every"]));
+                }
+                if let Some(more) = map.next_key::<String>()? {
+                    return Err(de::Error::unknown_field(&more, &["every"]));
+                }
+                self.visit_str(&format!("every {value}"))
+            }
+        }
+        from.deserialize_any(Times)
+    }
+}
+
 /// Parses within the visitor: only what fails there is told with its line and column.
 struct Scalar<T>(fn(&str) -> Result<T, String>);
 
@@ -399,12 +442,15 @@ mod tests {
             "repository: /r\nkey_file: k\npassphrase_command: pass fardel\npack_size: 32MiB\nchunk_size: 131072\n\
              compression: -1\nmemory: 128M\nreplicas:\n  - name: usb\n    url: /mnt/usb\n    \
              limits:\n      upload: 2MiB\n      download: off\n      timetable:\n        - from: 08:00\n          to: 24:00\n          \
-             days: [mon, sun]\n          upload: 512K\njobs:\n  - name: home\n    \
+             days: [mon, sun]\n          upload: 512K\n    schedule: 0 3 * * *\n  - name: nas\n    url: /n\n    schedule: {every: 12h}\njobs:\n  - name: home\n    \
              sources: [/home]\n    excludes: ['*.tmp']\n    exclude_from: [x]\n    tags: [a]\n    one_file_system: true\n    \
              exclude_caches: true\n    exclude_larger_than: 1G\nstores:\n  - url: sftp://nas\n    transport_command: [a, b c]\n    \
              password_command: p\n    token_command: t\n    ca_file: ca.pem\n",
         );
         let file = file.expect("it is right");
+        let schedules: Vec<_> =
+            file.replicas.iter().map(|r| r.schedule.as_ref().unwrap().0.to_string()).collect();
+        assert_eq!(schedules, ["0 3 * * *", "every 12h"]);
         assert_eq!(file.pack_size, Some(PackSize(32 << 20)));
         assert_eq!(file.chunk_size, Some(ChunkSize(128 << 10)));
         assert_eq!(file.compression, Some(Level(-1)));
@@ -440,6 +486,10 @@ mod tests {
         assert!(nested.starts_with("4:5: ") && nested.contains("unknown field `shedule`"), "{nested}");
         let size = mistake("repository: /r\npack_size: 1TB\n");
         assert!(size.starts_with("2:12: ") && size.contains("16MiB to 100MiB"), "{size}");
+        let often = mistake("replicas:\n  - name: a\n    url: /a\n    schedule: hourly\n");
+        assert!(often.starts_with("4:15: ") && often.contains("every 12h"), "{often}");
+        let often = mistake("replicas:\n  - name: a\n    url: /a\n    schedule: {evry: 1h}\n");
+        assert!(often.starts_with("4:15: ") && often.contains("unknown field `evry`"), "{often}");
         let unset = mistake("repository: ${FARDEL_TEST_SURELY_UNSET}/x\n");
         assert!(
             unset.starts_with("1:13: ") && unset.contains("FARDEL_TEST_SURELY_UNSET is not set"),
@@ -467,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_password_in_a_url_is_a_secret_of_the_file() {
-        let holds = |text: &str| ConfigFile::parse(text).ok().unwrap().holds_secret();
+        let holds = |text: &str| ConfigFile::parse(text).ok().unwrap().secret().is_some();
         assert!(holds("repository: webdav+https://ann:secret@host/x\n"));
         assert!(holds("replicas:\n  - name: a\n    url: sftp://ann:secret@host/x\n"));
         assert!(!holds("repository: sftp://ann@host/x\n"));

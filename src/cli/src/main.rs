@@ -2,9 +2,11 @@
 
 mod app;
 mod args;
+mod choice;
 mod commands;
 mod config;
 mod config_file;
+mod copier;
 mod copies;
 mod entry;
 mod error;
@@ -23,6 +25,7 @@ mod output;
 mod progress;
 mod prompt;
 mod remote;
+mod schedule;
 mod secret_input;
 mod size;
 mod snapshot_path;

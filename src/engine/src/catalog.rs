@@ -1,6 +1,6 @@
 //! What a listing of the store shows, sorted by kind. Nothing here is read or verified yet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fardel_format::ids::{Generation, Nonce};
 use fardel_format::names::{FanOut, Name, Numbered};
@@ -9,6 +9,7 @@ use fardel_store::{Key, Listed};
 
 use crate::Result;
 use crate::bridge::Blocking;
+use crate::copier::copier_of;
 
 /// An object as it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,8 @@ pub struct Catalog {
     pub ignored: u64,
     /// The first few of them, for people.
     pub strangers: Vec<String>,
+    /// Tools that copy this folder, as far as they leave names of their own in it.
+    pub copiers: BTreeSet<&'static str>,
 }
 
 impl Catalog {
@@ -87,6 +90,7 @@ impl Catalog {
     fn add(&mut self, listed: Listed) {
         let (Some(name), Ok(key)) = (Name::parse(&listed.name), Key::new(&*listed.name)) else {
             self.ignored += 1;
+            self.copiers.extend(copier_of(&listed.name));
             if self.strangers.len() < 20 {
                 self.strangers.push(listed.name);
             }

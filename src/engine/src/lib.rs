@@ -6,6 +6,7 @@ pub mod browse;
 pub mod catalog;
 pub mod check;
 mod commit;
+mod copier;
 pub mod copies;
 pub mod diff;
 pub mod dump;

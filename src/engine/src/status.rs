@@ -60,11 +60,22 @@ impl Amount {
     }
 }
 
+/// The repository that others are copies of.
+#[derive(Clone, Copy)]
+pub struct Original<'a> {
+    /// The repository.
+    pub repo: &'a Repository,
+    /// What was listed in it.
+    pub catalog: &'a Catalog,
+    /// Its snapshots.
+    pub snapshots: &'a Snapshots,
+}
+
 /// What the status of a copy is measured by.
 #[derive(Default)]
 pub struct Before<'a> {
-    /// The snapshots of the repository that it is a copy of.
-    pub original: Option<&'a Snapshots>,
+    /// The repository that it is a copy of.
+    pub original: Option<Original<'a>>,
     /// What was seen in it before.
     pub remembered: Option<&'a Remembered>,
 }
@@ -90,9 +101,11 @@ pub struct Status {
     /// How many snapshots are newer than the newest complete one, those of which only a seal is there too; or, if those are
     /// more, how many snapshots of the original are not whole here and were not taken away here.
     pub behind: u64,
-    /// Snapshots that exist here and are not whole.
-    pub incomplete: u64,
-    /// What those lack, each object once.
+    /// When the oldest snapshot of the original was sealed that is not whole here and was not taken away here.
+    pub lacks_since: Option<String>,
+    /// Snapshots that exist here and are not whole, newest first.
+    pub incomplete: Vec<SnapshotId>,
+    /// What those lack, each object once; with the original at hand, also what those lack that only the original has.
     pub missing: Amount,
     /// The packs among it.
     pub missing_packs: Amount,
@@ -135,42 +148,48 @@ pub struct Status {
 /// # Errors
 /// When the store fails.
 pub fn status(repo: &Repository, catalog: &Catalog) -> Result<Status> {
-    status_since(repo, catalog, &Before::default())
+    let snapshots = Snapshots::load_for_reading(repo, catalog)?;
+    status_since(repo, catalog, &snapshots, &Before::default())
 }
 
 /// Looks at one store, and compares it with the original and with what was seen before.
 ///
 /// # Errors
 /// When the store fails.
-pub fn status_since(repo: &Repository, catalog: &Catalog, before: &Before<'_>) -> Result<Status> {
-    let snapshots = Snapshots::load_for_reading(repo, catalog)?;
+pub fn status_since(
+    repo: &Repository,
+    catalog: &Catalog,
+    snapshots: &Snapshots,
+    before: &Before<'_>,
+) -> Result<Status> {
     let mut status = Status {
         newest: snapshots.sealed.last().map(Known::of),
         snapshots: snapshots.sealed.len() as u64,
         ignored_names: catalog.ignored,
         strangers: catalog.strangers.clone(),
-        heads: heads(&snapshots),
+        heads: heads(snapshots),
         ..Status::default()
     };
-    let bare = bare_seals(catalog, &snapshots);
+    let bare = bare_seals(catalog, snapshots);
     status.count(catalog);
-    let whole = status.look_for_whole(repo, catalog, &snapshots, &bare)?;
-    status.look_for_foreign(repo, catalog, &snapshots)?;
-    status.look_for_named(catalog, &snapshots);
+    let (whole, mut missing) = status.look_for_whole(repo, catalog, snapshots, &bare)?;
+    status.look_for_foreign(repo, catalog, snapshots)?;
+    status.look_for_named(catalog, snapshots);
     if let Some(original) = before.original {
-        status.compare(original, &snapshots, &whole);
+        missing.extend(status.compare(original, catalog, snapshots, &whole)?);
     }
+    status.count_missing(&missing);
     if let Some(remembered) = before.remembered {
-        status.rolled_back = remembered.gone(catalog, &snapshots);
+        status.rolled_back = remembered.gone(catalog, snapshots);
     }
     // Of a seal without its manifest it is only known that something is to come.
     let bare: HashSet<_> = bare.iter().map(|(_, stored)| &stored.key).collect();
     status.problems =
-        snapshots.problems.into_iter().filter(|problem| !bare.contains(&problem.object)).collect();
+        snapshots.problems.iter().filter(|problem| !bare.contains(&problem.object)).cloned().collect();
     Ok(status)
 }
 
-/// The newest snapshot of a store of which everything is there, and what newer ones lack.
+/// The newest snapshot of which everything can be had, and what newer ones lack.
 pub struct Latest<'a> {
     /// The snapshot.
     pub complete: &'a Sealed,
@@ -180,7 +199,8 @@ pub struct Latest<'a> {
     pub lacks: Lacks,
 }
 
-/// Finds the newest snapshot of which everything is there; `None` when there is none.
+/// Finds the newest snapshot of which everything is there, or what is not there lies in another copy that can be asked; `None`
+/// when there is none.
 ///
 /// # Errors
 /// When the store fails.
@@ -193,7 +213,7 @@ pub fn latest<'a>(
     let (mut newer, mut lacks) = (Vec::new(), Lacks::default());
     for sealed in snapshots.sealed.iter().rev() {
         let its = wholeness.lacks(sealed)?;
-        if its.is_nothing() {
+        if its.is_nothing() || others_hold(repo, &its) {
             newer.reverse();
             return Ok(Some(Latest { complete: sealed, newer, lacks }));
         }
@@ -202,6 +222,17 @@ pub fn latest<'a>(
         lacks.objects.extend(its.objects);
     }
     Ok(None)
+}
+
+fn others_hold(repo: &Repository, lacks: &Lacks) -> bool {
+    let holds = |catalog: &Catalog, name: &Name, size: u64| match name {
+        Name::Pack(hash, _) => catalog.whole_pack(hash, size).is_some(),
+        _ => catalog.get(name).is_some_and(|stored| stored.size == size),
+    };
+    let copies = repo.copies();
+    let is_held =
+        |(name, size): (&Name, &u64)| copies.reached().any(|(_, copy)| holds(&copy.catalog, name, *size));
+    copies.are_there() && lacks.objects.iter().all(is_held)
 }
 
 /// The newest snapshot of each writer.
@@ -249,7 +280,7 @@ impl Status {
         catalog: &Catalog,
         snapshots: &Snapshots,
         bare: &[(&(WriterId, Numbered), &Stored)],
-    ) -> Result<HashSet<SnapshotId>> {
+    ) -> Result<(HashSet<SnapshotId>, BTreeMap<Name, u64>)> {
         let mut wholeness = Wholeness::new(repo, catalog);
         let (mut missing, mut whole) = (BTreeMap::new(), HashSet::new());
         let mut newer = snapshots.sealed.len();
@@ -263,7 +294,7 @@ impl Status {
                 }
                 continue;
             }
-            self.incomplete += 1;
+            self.incomplete.push(sealed.id());
             self.missing_at_least |= lacks.at_least;
             missing.extend(lacks.objects);
         }
@@ -278,24 +309,40 @@ impl Status {
             self.missing_at_least = true;
             missing.insert(Name::Manifest(writer, name), 0);
         }
-        for (name, bytes) in &missing {
+        Ok((whole, missing))
+    }
+
+    fn count_missing(&mut self, missing: &BTreeMap<Name, u64>) {
+        for (name, bytes) in missing {
             self.missing.add(*bytes);
             if matches!(name, Name::Pack(..)) {
                 self.missing_packs.add(*bytes);
             }
         }
         self.missing_names = missing.keys().take(MAX_NAMES).map(|name| key_of(name, FanOut::FLAT)).collect();
-        Ok(whole)
     }
 
-    /// What the original has and this has not, and the reverse.
-    fn compare(&mut self, original: &Snapshots, here: &Snapshots, whole: &HashSet<SnapshotId>) {
+    /// What the original has and this has not, and the reverse; returns the objects that are lacking.
+    fn compare(
+        &mut self,
+        original: Original<'_>,
+        catalog: &Catalog,
+        here: &Snapshots,
+        whole: &HashSet<SnapshotId>,
+    ) -> Result<BTreeMap<Name, u64>> {
         let is_wanted = |sealed: &&Sealed| {
             !here.tombs.forgets(&sealed.id(), &sealed.writer)
                 && !here.tombs.revoked.contains(&sealed.name.hash.to_string())
         };
+        let Original { repo, catalog: originals, snapshots: original } = original;
         let lacking = original.sealed.iter().filter(is_wanted).filter(|sealed| !whole.contains(&sealed.id()));
-        self.behind = self.behind.max(lacking.count() as u64);
+        let lacking: Vec<_> = lacking.collect();
+        self.behind = self.behind.max(lacking.len() as u64);
+        self.lacks_since = lacking.first().map(|sealed| sealed.manifest.created.clone());
+        let (mut wholeness, mut missing) = (Wholeness::in_copy(repo, originals, catalog), BTreeMap::new());
+        for sealed in lacking {
+            missing.extend(wholeness.lacks_with_seal(sealed)?.objects);
+        }
         let newest: HashMap<_, _> = heads(original).into_iter().map(|(w, head)| (w, head.seq)).collect();
         let is_ahead = |sealed: &&Sealed| {
             newest.get(&sealed.writer).is_none_or(|seq| *seq < sealed.name.seq)
@@ -306,6 +353,7 @@ impl Status {
         let gone =
             |sealed: &Sealed| Gone { writer: sealed.writer, seq: sealed.name.seq, snapshot: sealed.id() };
         self.ahead = ahead.map(gone).collect();
+        Ok(missing)
     }
 
     fn look_for_named(&mut self, catalog: &Catalog, snapshots: &Snapshots) {

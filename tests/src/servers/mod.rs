@@ -3,10 +3,12 @@
 mod ceph;
 mod dav;
 mod sshd;
+mod syncthing;
 
 pub use ceph::Ceph;
 pub use dav::Dav;
 pub use sshd::{HOST, Sshd};
+pub use syncthing::SyncthingPair;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

@@ -60,6 +60,7 @@ fn a_configuration_with_a_password_is_for_its_owner_alone() {
     sandbox.write("fardel.yaml", config);
     let ran =
         sandbox.run(["snapshots"]).exits(2).complains("others can read this secret").complains("chmod 600");
+    let ran = ran.complains(&format!("{}:4:10: ", sandbox.text("fardel.yaml")));
     assert!(!ran.stderr.contains("ann:secret"));
     sandbox.write_secret("fardel.yaml", config);
     sandbox.run(["snapshots"]).exits(0);

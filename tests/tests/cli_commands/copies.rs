@@ -230,4 +230,179 @@ fn what_is_damaged_here_is_read_from_a_replica_behind_sftp() {
     sandbox.backup(&["src"]);
     comes_from_the_other_copy(&sandbox);
     assert!(sandbox.path("away/fardel.json").is_file());
+
+/// Copies a folder as it is.
+fn copy_folder(sandbox: &Sandbox, from: &str, to: &str) {
+    let status =
+        std::process::Command::new("cp").arg("-r").args([sandbox.path(from), sandbox.path(to)]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Two snapshots, and what the second one added to the repository.
+fn two_snapshots(sandbox: &Sandbox) -> ([String; 2], Vec<std::path::PathBuf>) {
+    let first = sandbox.backup(&["src"]);
+    let before = sandbox.objects("");
+    sandbox.write("src/more", super::sandbox::noise(200_000));
+    sandbox.settle();
+    let second = sandbox.backup(&["src"]);
+    let new = sandbox.objects("").into_iter().filter(|object| !before.contains(object)).collect();
+    ([first, second], new)
+}
+
+#[test]
+fn a_copy_that_was_rolled_back_is_told() {
+    let sandbox = Sandbox::with_repository();
+    let ([_, second], new) = two_snapshots(&sandbox);
+    sandbox.write("fardel.yaml", "replicas:\n  - name: usb\n    url: usb\n    schedule: every 1d\n");
+    sandbox.run(["sync"]).exits(0);
+    let ran = sandbox.run(["status", "--json"]).exits(0);
+    let usb = ran.of_type("copy").remove(1);
+    assert_eq!((&usb["rollback"], &usb["stalled"]), (&false.into(), &false.into()));
+    assert_eq!(usb["schedule"], "every 1d");
+    assert!(usb["last_sync"].as_str().unwrap().starts_with("20"), "{usb}");
+
+    // The repository shows an older state: this machine saw a newer one, and the replica still holds it.
+    copy_folder(&sandbox, "repo", "kept");
+    new.iter().for_each(|object| fs::remove_file(object).unwrap());
+    let ran = sandbox.run(["status", "--json"]).exits(5);
+    let [repository, usb] = &ran.of_type("copy")[..] else { panic!("{}", ran.stdout) };
+    assert_eq!((&repository["rollback"], &repository["behind"]), (&true.into(), &0.into()));
+    let gone = repository["rolled_back"].as_array().unwrap();
+    let held: Vec<_> = gone.iter().map(|gone| (&gone["snapshot"], &gone["held_by"])).collect();
+    let second = serde_json::Value::from(second);
+    assert_eq!(held, [(&second, &serde_json::Value::Null), (&second, &"usb".into())]);
+    assert_eq!((&usb["rollback"], &ran.summary()["rolled_back"]), (&false.into(), &1.into()));
+    sandbox
+        .run(["status"])
+        .exits(5)
+        .says("ROLLED BACK")
+        .says("was here, is gone")
+        .says("is in usb and not here");
+    // It stays known until it is there again, or somebody says that it was meant.
+    fs::remove_dir_all(sandbox.path("usb")).unwrap();
+    sandbox.write("fardel.yaml", "{}\n");
+    let said = sandbox.run(["status"]).exits(5).says("ROLLED BACK").stdout;
+    let file = said.lines().find_map(|line| line.trim().strip_prefix("if that was meant: remove ")).unwrap();
+    let memory = read(file);
+    fs::remove_file(file).unwrap();
+    sandbox.run(["status"]).exits(0);
+    fs::write(file, memory).unwrap();
+    fs::remove_dir_all(sandbox.path("repo")).unwrap();
+    fs::rename(sandbox.path("kept"), sandbox.path("repo")).unwrap();
+    sandbox.run(["status"]).exits(0);
+}
+
+#[test]
+fn a_copy_that_nobody_brings_up_to_date_is_told() {
+    let sandbox = Sandbox::empty();
+    let golden = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/format-1/repository");
+    let config = |replica: &str| {
+        format!(
+            "replicas:\n  - name: old\n    url: {}\n    schedule: 0 * * * *\n  - name: away\n    url: {replica}\n",
+            golden.display()
+        )
+    };
+    sandbox.write("fardel.yaml", config("nowhere"));
+    let status = ["status", "--json", "--repo", golden.to_str().unwrap()];
+    let ran = sandbox.run(status).exits(5);
+    let old = ran.of_type("copy").remove(1);
+    assert_eq!(
+        (&old["behind"], &old["stalled"], &old["schedule"]),
+        (&0.into(), &true.into(), &"0 * * * *".into())
+    );
+    assert!(old["stalled_why"].as_str().unwrap().contains("nothing newer came since"), "{old}");
+    assert_eq!((&ran.summary()["stalled"], &ran.summary()["unreachable"]), (&1.into(), &1.into()));
+    assert_eq!(ran.of_type("copy-failed")[0]["copy"], "away");
+    let ran = sandbox.run(["status", "--repo", golden.to_str().unwrap()]).exits(5);
+    let ran = ran
+        .says("STALLED")
+        .says("NO COPY")
+        .says("by its schedule (0 * * * *)")
+        .complains("replica away")
+        .complains("`fardel sync` carries");
+    assert!(ran.stdout.starts_with("Copy"), "{}", ran.stdout);
+
+    // Without the repository the replicas are looked at all the same.
+    let ran = sandbox.run(["status", "--json", "--repo", "nowhere"]).exits(5);
+    assert_eq!((ran.of_type("copy").len(), ran.of_type("copy-failed").len()), (1, 2), "{}", ran.stdout);
+    sandbox.write("fardel.yaml", "{}\n");
+    sandbox.run(["status", "--repo", "nowhere"]).exits(10);
+}
+
+#[test]
+fn what_a_foreign_tool_has_not_brought_yet_is_no_damage() {
+    let sandbox = Sandbox::with_repository();
+    let ([first, second], new) = two_snapshots(&sandbox);
+    copy_folder(&sandbox, "repo", "copy");
+    let in_copy = |object: &std::path::Path| {
+        sandbox.path("copy").join(object.strip_prefix(sandbox.path("repo")).unwrap())
+    };
+    let packs: Vec<_> = new.iter().filter(|object| object.to_str().unwrap().contains("/packs/")).collect();
+    let largest = packs.iter().max_by_key(|object| fs::metadata(object).unwrap().len()).unwrap();
+    let size = fs::metadata(largest).unwrap().len();
+
+    // What a copier leaves: its own names, a half under a final name, a placeholder, conflict copies.
+    sandbox.write("copy/.stfolder/marker", "");
+    sandbox.write("copy/packs/.syncthing.abc.tmp", "half");
+    let seal = new.iter().find(|object| object.to_str().unwrap().contains("/seals/")).unwrap();
+    fs::copy(seal, in_copy(seal).with_extension("sync-conflict-20261125-120000-ABCDEFG.minisig")).unwrap();
+    fs::File::create(in_copy(largest)).unwrap().set_len(size).unwrap();
+
+    let key = ["--repo", "copy", "--key-file", "recovery"];
+    let ran = sandbox.run(["status", "--json", "--repo", "copy"]).exits(5);
+    let copy = ran.of_type("copy").remove(0);
+    assert_eq!((&copy["complete_snapshot"], &copy["behind"]), (&first.clone().into(), &1.into()));
+    assert_eq!((&copy["missing_packs"], &copy["missing_pack_bytes"]), (&1.into(), &size.into()));
+    assert_eq!(copy["missing"], serde_json::json!([largest.strip_prefix(sandbox.path("repo")).unwrap()]));
+    assert_eq!(copy["ignored_names"], 3, "{copy}");
+    for level in ["list", "hashes"] {
+        let ran = sandbox.run(["check", "--repo", "copy", "--level", level, "--json"]).exits(5);
+        let summary = ran.summary();
+        let errors = summary["errors"].as_array().unwrap();
+        assert_eq!((errors.len(), &errors[0]["class"]), (1, &"not-yet-arrived".into()), "{summary}");
+    }
+    sandbox.run(["check", "--repo", "copy"]).exits(5).says("not here yet");
+
+    // The newest complete snapshot is taken, and it is said what is on its way.
+    let ran = sandbox.run(["restore", "latest", "--target", "back", "--json"].iter().chain(&key)).exits(0);
+    assert_eq!(ran.summary()["snapshot_id"], first.clone());
+    let warning = ran.of_type("warning").remove(0)["message"].as_str().unwrap().to_owned();
+    assert!(warning.contains("1 pack") && warning.contains(&second[..8]), "{warning}");
+    let ran = sandbox.run(["ls", "latest"].iter().chain(&key)).exits(0).complains("not whole here");
+    assert!(!ran.stdout.contains("src/more"), "{}", ran.stdout);
+    let one = format!("latest:{}", sandbox.text("src/one"));
+    sandbox.run(["dump", &one].iter().chain(&key)).exits(0).complains("not whole here");
+    // Named by its id, the newer one gives what there is of it.
+    sandbox.run(["restore", &second, "--target", "partly"].iter().chain(&key)).exits(4);
+
+    // Once it came and was seen, its loss is damage.
+    fs::remove_file(in_copy(largest)).unwrap();
+    fs::copy(largest, in_copy(largest)).unwrap();
+    sandbox.run(["status", "--repo", "copy"]).exits(0);
+    sandbox.run(["check", "--repo", "copy"]).exits(0);
+    let ran = sandbox.run(["restore", "latest", "--target", "back2", "--json"].iter().chain(&key)).exits(0);
+    assert_eq!(ran.summary()["snapshot_id"], second);
+    fs::remove_file(in_copy(largest)).unwrap();
+    let ran = sandbox.run(["check", "--repo", "copy", "--level", "list", "--json"]).exits(4);
+    assert_eq!(ran.summary()["errors"][0]["class"], "missing");
+}
+
+#[test]
+fn init_says_how_a_tool_is_to_copy_the_folder() {
+    let sandbox = Sandbox::empty();
+    for (tool, said) in [
+        ("syncthing", "Oldest First"),
+        ("nextcloud", "Make always available locally"),
+        ("dropbox", "Available offline"),
+        ("rclone", "rclone copy --immutable"),
+        ("rsync", "rsync -rt"),
+    ] {
+        let repo = format!("for {tool}");
+        sandbox.run(["init", "--repo", &repo, "--for", tool, "--recovery-file", tool]).exits(0).says(said);
+        let ignored = sandbox.path(&repo).join(".stignore");
+        assert_eq!(ignored.exists(), tool == "syncthing");
+    }
+    let text = String::from_utf8(read(sandbox.path("for syncthing/.stignore"))).unwrap();
+    assert_eq!(text.lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>(), ["/.fardel-staging"]);
+    sandbox.run(["init", "--repo", "memory:", "--for", "rsync"]).exits(2);
 }

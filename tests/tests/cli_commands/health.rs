@@ -33,7 +33,7 @@ fn status_needs_no_key_and_counts_what_is_missing() {
         (&1.into(), &1.into(), &size.into())
     );
     assert_eq!((&copy["ignored_names"], &copy["complete_snapshot"]), (&1.into(), &serde_json::Value::Null));
-    sandbox.run(["status"]).exits(5).says("lacks").says("1 object").says("some file (1)");
+    sandbox.run(["status"]).exits(5).says("lacks").says("1 pack").says("some file (1)");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use fardel_engine::backup::{BackupOptions, BackupReport, SourceSpec, backup};
 use fardel_engine::catalog::Catalog;
 use fardel_engine::keyring::Material;
 use fardel_engine::packs::PackerOptions;
+use fardel_engine::status::Remembered;
 use fardel_source::Excludes;
 use serde::Serialize;
 
@@ -24,6 +25,7 @@ use crate::open::{self, Access, Opened};
 use crate::progress::Progress;
 
 use super::init::{self, New};
+use super::status;
 
 /// A long backup seals what it has so often, unless told otherwise.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
@@ -213,6 +215,13 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
     let progress = Progress::begin(&app.out, if args.dry_run { "looking at" } else { "saving" }, "entries");
     let saved = backup(&opened.repo, catalog, &options, &progress);
     drop(progress);
+    if let Ok(BackupReport { snapshot: Some(snapshot), .. }) = &saved
+        && opened.location != Location::Memory
+    {
+        let mut remembered = Remembered::load(opened.repo.cache(), &opened.location.to_string());
+        remembered.note_complete(snapshot);
+        status::remember(app, &remembered);
+    }
     saved.map_err(|error| match error {
         EngineError::Invalid(why) => Failure::new(
             Exit::Failed,

@@ -1,8 +1,11 @@
 //! `fardel check`: what is damaged, and what that costs.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use fardel_engine::check::{self, CheckOptions, CheckReport, Cost, Costs, Finding, Impact};
+use fardel_engine::status::Remembered;
+use fardel_format::SnapshotId;
 use serde::Serialize;
 
 use crate::app::App;
@@ -102,7 +105,8 @@ pub fn run(app: &App, args: &CheckArgs) -> Result<Exit> {
         }),
         memory: app.config.memory,
         impact: opened.repo.keys().can_read,
-        copy: args.replica.is_some(),
+        copy: args.replica.is_some() || !opened.catalog.copiers.is_empty(),
+        arrived: arrived(&opened),
     };
     let progress = Progress::begin(&app.out, "checking", "objects");
     let checked = check::check(&opened.repo, &opened.catalog, &options, &progress);
@@ -126,6 +130,12 @@ pub fn run(app: &App, args: &CheckArgs) -> Result<Exit> {
         duration_seconds: begun.elapsed().as_secs_f64(),
     })?;
     Ok(exit_of(&report))
+}
+
+/// The snapshot of which this machine knows that everything was here once: it wrote it here, or saw it whole.
+fn arrived(opened: &Opened) -> HashSet<SnapshotId> {
+    let remembered = Remembered::load(opened.repo.cache(), &opened.location.to_string());
+    remembered.complete().copied().into_iter().collect()
 }
 
 /// What a foreign tool has not copied yet makes a copy incomplete and not damaged.
@@ -230,6 +240,10 @@ fn tell(app: &App, opened: &Opened, level: Level, report: &CheckReport, begun: I
     match (report.is_clean(), report.is_whole()) {
         (true, _) => out.say("Nothing is damaged.")?,
         (false, true) => out.say("No snapshot is damaged; what was found is needed by none.")?,
+        (false, false) if exit_of(report) == Exit::Incomplete => out.say(format!(
+            "{} not here yet: what copies this folder has not brought them.",
+            count(report.errors.len() as u64, "object is", "objects are")
+        ))?,
         (false, false) => out.say(format!(
             "{} not as they must be. Another copy may have them whole.",
             count(report.errors.len() as u64, "object is", "objects are")

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::DiffArgs;
+use crate::choice::choose;
 use crate::copies;
 use crate::entry::path_for_programs;
 use crate::error::Result;
@@ -63,7 +64,8 @@ pub fn run(app: &App, args: &DiffArgs) -> Result<Exit> {
     let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
-    let (old, new) = (snapshots.find(&args.before.snapshot)?, snapshots.find(&args.after.snapshot)?);
+    let choose = |text: &str| choose(&app.out, &opened, &snapshots, text);
+    let (old, new) = (choose(&args.before.snapshot)?, choose(&args.after.snapshot)?);
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;
     let old = Browser::open(&opened.repo, &opened.catalog, &chunks, old)?;

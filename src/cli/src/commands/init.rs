@@ -4,8 +4,6 @@
 //! 2. Make keys and registry (the engine), save this host's key file, show or save the recovery key.
 //! 3. Publish the card: now there is a repository.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +16,11 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use crate::app::App;
-use crate::args::{Copier, InitArgs, NewArgs};
+use crate::args::{InitArgs, NewArgs};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::location::Location;
-use crate::{human, key_file, material, open};
+use crate::{copier, human, key_file, material, open};
 
 /// A repository that was just made.
 pub struct Created {
@@ -65,8 +63,8 @@ struct Summary<'a> {
 /// When there is a repository, or it cannot be made.
 pub fn run(app: &App, args: &InitArgs) -> Result<Exit> {
     let location = app.config.location()?;
-    let folder = match (&location, args.copier) {
-        (Location::Folder(folder), Some(Copier::Syncthing)) => Some(folder.clone()),
+    let prepared = match (&location, args.copier) {
+        (Location::Folder(folder), Some(copier)) => Some((folder.clone(), copier)),
         (_, Some(_)) => {
             return Err(Failure::usage(
                 "--for is for a repository in a folder",
@@ -83,8 +81,8 @@ pub fn run(app: &App, args: &InitArgs) -> Result<Exit> {
         discreet: false,
     };
     let created = create(app, &location, &store, &new)?;
-    if let Some(folder) = folder {
-        prepare_for_syncthing(app, &folder)?;
+    if let Some((folder, copier)) = prepared {
+        copier::prepare(app, &folder, copier)?;
     }
     app.out.summary(&created.summary(&location))?;
     app.out.say(format!("Back up a folder:  {}", app.command("backup FOLDER", &location)))?;
@@ -212,42 +210,4 @@ fn tell(
     }
     out.say("Losing this machine's key file costs nothing as long as you have the recovery key or another")?;
     out.say("recipient. Losing every one of them costs all: nobody can open the repository then.")
-}
-
-const STIGNORE: &str = "\
-// Written by `fardel init --for syncthing`. Syncthing does not copy this file: each side has its own.
-// Fardel's own temporary files; everything else is to be copied.
-/.fardel-staging
-";
-
-fn prepare_for_syncthing(app: &App, folder: &Path) -> Result<()> {
-    let path = folder.join(".stignore");
-    match OpenOptions::new().write(true).create_new(true).open(&path) {
-        Ok(mut file) => {
-            let written = file.write_all(STIGNORE.as_bytes()).and_then(|()| file.sync_all());
-            written.map_err(|e| {
-                Failure::io(&path, &e, "the repository itself is made; write this file by hand")
-            })?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            app.out.warning(&format!(
-                "{}: it was there already; it should have the line /.fardel-staging",
-                human::path(&path)
-            ));
-        }
-        Err(error) => {
-            return Err(Failure::io(&path, &error, "the repository itself is made; write this file by hand"));
-        }
-    }
-    for line in [
-        "",
-        "For Syncthing, in the settings of this folder:",
-        "  - here: Folder Type \"Send Only\" if no other machine backs up into it;",
-        "  - on every receiver: File Pull Order \"Oldest First\", so that whole snapshots arrive one after the other;",
-        "  - on every receiver: Folder Type \"Receive Only\" unless that machine backs up too.",
-        "A snapshot counts on a receiver when all of it has arrived: `fardel status --repo FOLDER` says so there.",
-    ] {
-        app.out.say(line)?;
-    }
-    Ok(())
 }

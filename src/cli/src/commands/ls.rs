@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::LsArgs;
+use crate::choice::choose;
 use crate::copies;
 use crate::entry::{Entry, long_line, path_for_programs};
 use crate::error::{Failure, Result};
@@ -38,7 +39,7 @@ pub fn run(app: &App, args: &LsArgs) -> Result<Exit> {
     let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
-    let snapshot = snapshots.find(&args.what.snapshot)?;
+    let snapshot = choose(&app.out, &opened, &snapshots, &args.what.snapshot)?;
     let contents = Contents::open(&opened.repo, &opened.catalog)?;
     let chunks = contents.chunks(&opened.repo)?;
     let browser = Browser::open(&opened.repo, &opened.catalog, &chunks, snapshot)?;

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::app::App;
 use crate::args::RestoreArgs;
+use crate::choice::choose;
 use crate::copies;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
@@ -60,7 +61,7 @@ pub fn run(app: &App, args: RestoreArgs) -> Result<Exit> {
     let opened = open::open_for_reading(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
-    let snapshot = snapshots.find(&args.what.snapshot)?;
+    let snapshot = choose(&app.out, &opened, &snapshots, &args.what.snapshot)?;
     let options = RestoreOptions {
         target: args.target.clone(),
         include: args.includes,

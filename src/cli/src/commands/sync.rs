@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use fardel_engine::Error as EngineError;
 use fardel_engine::replicate::{ReplicateOptions, Target, TargetReport, replicate};
+use fardel_engine::status::Remembered;
 use fardel_store::Throttle;
 use serde::Serialize;
 
 use crate::app::App;
 use crate::args::SyncArgs;
+use crate::commands::status;
 use crate::config::{Process, Replica};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
@@ -105,6 +107,11 @@ pub fn run(app: &App, args: &SyncArgs) -> Result<Exit> {
             Ok(report) => {
                 summary.complete += usize::from(report.behind == 0 && report.problems.is_empty());
                 summary.bytes_sent += report.bytes_sent;
+                if report.behind == 0 && report.problems.is_empty() && !args.dry_run {
+                    let mut remembered = Remembered::load(opened.repo.cache(), &location.to_string());
+                    remembered.note_sync();
+                    status::remember(app, &remembered);
+                }
                 tell(app, &location, &report, args.dry_run)?;
             }
             Err(EngineError::Interrupted) => return Err(EngineError::Interrupted.into()),

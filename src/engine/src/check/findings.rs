@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use fardel_format::names::Name;
 use fardel_format::{Error as FormatError, SnapshotId};
 use fardel_store::ErrorKind;
 
@@ -14,6 +15,8 @@ pub struct Findings {
     by_key: BTreeMap<String, Finding>,
     /// Those that cost their snapshots something even if every chunk can be had.
     unmendable: HashSet<String>,
+    /// Those that were here once.
+    arrived: HashSet<String>,
     /// What is worth knowing and no damage.
     pub notes: Vec<String>,
 }
@@ -47,6 +50,29 @@ impl Findings {
     /// Whether [`Self::mark_unmendable`] was told of it.
     pub fn is_unmendable(&self, object: &str) -> bool {
         self.unmendable.contains(object)
+    }
+
+    /// The object was here once: what is wrong with it is no delay.
+    pub fn mark_arrived(&mut self, object: &str) {
+        self.arrived.insert(object.to_owned());
+    }
+
+    /// In a copy that a foreign tool makes, what is absent or too short is on its way, unless it was here once; and of what no
+    /// snapshot needs, a part may have come under the final name.
+    pub fn tell_what_is_on_its_way(&mut self) {
+        for finding in self.by_key.values_mut() {
+            let has_hash = || Name::parse(&finding.object).is_some_and(|name| name.content_hash().is_some());
+            let is_late = match finding.class {
+                Class::Missing | Class::Truncated => true,
+                Class::Corrupt => finding.costs.snapshots.is_empty() && has_hash(),
+                Class::Forged | Class::NotYetArrived => false,
+            };
+            // A chunk that no pack has is none that a tool copies.
+            let is_chunk = finding.object.starts_with("chunk ");
+            if is_late && !is_chunk && !self.arrived.contains(&finding.object) {
+                finding.class = Class::NotYetArrived;
+            }
+        }
     }
 
     /// Whether the object has a finding.

@@ -1,6 +1,6 @@
 //! What the loss of one object would cost, told before it is lost.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::signers::{Record, Registry};
@@ -34,7 +34,7 @@ pub fn impact(repo: &Repository, catalog: &Catalog, object: &str, monitor: &dyn 
     let scratch = Scratch::new(repo.cache());
     let context = Context { repo, catalog, options: &options, monitor, snapshots: &snapshots, scratch };
     let mut closures = Closures::new(repo, catalog, options.memory / 8);
-    let packs = needs::gather(catalog, &snapshots, &mut closures, false, &mut Findings::default())?;
+    let packs = needs::gather(catalog, &snapshots, &mut closures, &HashSet::new(), &mut Findings::default())?;
     let (name, key) = find(catalog, packs.gone(), object)?;
     let mut impact = Impact { object: key, ..Impact::default() };
     let all = || costs(snapshots.sealed.iter());

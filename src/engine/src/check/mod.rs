@@ -32,6 +32,10 @@ mod stack;
 mod structure;
 mod tally;
 
+use std::collections::HashSet;
+
+use fardel_format::SnapshotId;
+
 pub use impact::impact;
 pub use report::{
     CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled,
@@ -76,13 +80,22 @@ pub struct CheckOptions {
     pub memory: u64,
     /// Find out which files damage costs (needs a key that reads); without, only the snapshots are named.
     pub impact: bool,
-    /// The store is a copy that a foreign tool makes: what is absent is on its way.
+    /// The store is a copy that a foreign tool makes: what is absent or too short is on its way.
     pub copy: bool,
+    /// Snapshots of which everything was here already: what they lack is lost.
+    pub arrived: HashSet<SnapshotId>,
 }
 
 impl Default for CheckOptions {
     fn default() -> Self {
-        Self { level: Level::Seals, sample: None, memory: 256 << 20, impact: true, copy: false }
+        Self {
+            level: Level::Seals,
+            sample: None,
+            memory: 256 << 20,
+            impact: true,
+            copy: false,
+            arrived: HashSet::new(),
+        }
     }
 }
 

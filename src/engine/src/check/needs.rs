@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use fardel_format::ObjectHash;
 use fardel_format::names::{FanOut, Name};
 use fardel_format::pack_list::PackEntry;
+use fardel_format::{ObjectHash, SnapshotId};
 use fardel_store::Key;
 
 use super::closures::{Closures, Lack, wrong_size};
@@ -79,7 +79,7 @@ pub fn gather(
     catalog: &Catalog,
     snapshots: &Snapshots,
     closures: &mut Closures<'_>,
-    copy: bool,
+    arrived: &HashSet<SnapshotId>,
     findings: &mut Findings,
 ) -> Result<Packs> {
     let mut packs = Packs::new(catalog);
@@ -98,7 +98,9 @@ pub fn gather(
             }
         }
         for Lack { object, class, why } in lacks {
-            let class = if copy && class == Class::Missing { Class::NotYetArrived } else { class };
+            if arrived.contains(&sealed.id()) {
+                findings.mark_arrived(&object);
+            }
             findings.add(object, class, why).costs.add_snapshot(sealed.id());
         }
     }

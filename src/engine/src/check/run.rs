@@ -44,11 +44,11 @@ pub fn check(
         ..CheckReport::default()
     };
     let mut closures = Closures::new(repo, catalog, options.memory / 8);
-    let packs = needs::gather(catalog, &snapshots, &mut closures, options.copy, &mut findings)?;
+    let packs = needs::gather(catalog, &snapshots, &mut closures, &options.arrived, &mut findings)?;
     needs::strangers(catalog, &mut findings);
     needs::keys(catalog, &mut findings);
     let registry_whole = signed::signers(repo, catalog, &mut findings)?;
-    seals::check(repo, catalog, &snapshots, options.level, options.copy, registry_whole, &mut findings)?;
+    seals::check(repo, catalog, &snapshots, options.level, registry_whole, &mut findings)?;
     if options.level >= Level::Seals {
         signed::tombs(repo, catalog, &snapshots.registry, &mut findings)?;
     }
@@ -71,6 +71,9 @@ pub fn check(
     if options.impact && repo.keys().can_read {
         damage::examine(&context, &packs, &reader, &mut evidence, &mut findings)?;
         damage::name_costs(&context, &packs, &mut closures, &reader, evidence, &mut findings)?;
+    }
+    if options.copy {
+        findings.tell_what_is_on_its_way();
     }
     (report.errors, report.notes) = findings.finish();
     Ok(report)

@@ -25,13 +25,12 @@ pub fn check(
     catalog: &Catalog,
     snapshots: &Snapshots,
     level: Level,
-    copy: bool,
     registry_whole: bool,
     findings: &mut Findings,
 ) -> Result<()> {
     for problem in &snapshots.problems {
         if let Some(Name::Seal(writer, name)) = Name::parse(problem.object.as_str()) {
-            let seal = Seal { repo, catalog, snapshots, writer, name, copy, registry_whole };
+            let seal = Seal { repo, catalog, snapshots, writer, name, registry_whole };
             seal.explain(problem.object.as_str(), &problem.error, findings)?;
         }
     }
@@ -53,7 +52,6 @@ struct Seal<'a> {
     snapshots: &'a Snapshots,
     writer: WriterId,
     name: Numbered,
-    copy: bool,
     registry_whole: bool,
 }
 
@@ -62,10 +60,9 @@ impl Seal<'_> {
     fn explain(&self, seal: &str, error: &FormatError, findings: &mut Findings) -> Result<()> {
         let Some(stored) = self.catalog.manifests.get(&(self.writer, self.name)) else {
             let key = key_of(&Name::Manifest(self.writer, self.name), FanOut::FLAT);
-            let class = if self.copy { Class::NotYetArrived } else { Class::Missing };
             findings.add(
                 key,
-                class,
+                Class::Missing,
                 format!("{seal} seals it, and it is not here: the snapshot cannot be read"),
             );
             return Ok(());

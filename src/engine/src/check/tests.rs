@@ -136,12 +136,37 @@ fn what_is_missing_is_found_by_its_name_alone() {
                 assert_eq!(report.errors.len(), 1, "{level:?}: {report:#?}");
                 assert!(!report.is_whole());
             }
-            let copy = CheckOptions { copy: true, ..options(Level::List) };
+            let mut copy = CheckOptions { copy: true, ..options(Level::List) };
             assert_eq!(run(&fixture, &copy).errors[0].class, Class::NotYetArrived);
+            // A part of it under its final name is still on its way, too.
+            fixture.store.insert_raw(&pack, bytes.slice(..bytes.len() / 2));
+            for level in LEVELS {
+                let report = run(&fixture, &CheckOptions { copy: true, ..options(level) });
+                assert_eq!(report.errors[0].class, Class::NotYetArrived, "{level:?}: {report:#?}");
+            }
+            // But not once a snapshot was whole here.
+            fixture.store.remove_raw(&pack);
+            copy.arrived.extend(&ids);
+            assert_eq!(run(&fixture, &copy).errors[0].class, Class::Missing);
             fixture.store.insert_raw(&pack, bytes);
         }
     }
     assert_eq!(ids.len(), 2);
+}
+
+#[test]
+fn in_a_copy_what_no_snapshot_needs_yet_may_be_a_part() {
+    let (fixture, _) = two_snapshots();
+    let pack = packs(&fixture, PackKind::Data)[0].clone();
+    let bytes = fixture.store.get_raw(&pack).unwrap();
+    for prefix in ["seals/", "manifests/", "lists/", "roots/"] {
+        fixture.lose(prefix);
+    }
+    fixture.store.insert_raw(&pack, bytes.slice(..100_000));
+    let report = run(&fixture, &CheckOptions { copy: true, ..options(Level::Hashes) });
+    assert_eq!((&report.errors[0].object, report.errors[0].class), (&pack, Class::NotYetArrived));
+    assert!(report.is_whole());
+    assert_eq!(run_at(&fixture, Level::Hashes).errors[0].class, Class::Corrupt);
 }
 
 #[test]

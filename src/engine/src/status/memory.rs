@@ -87,7 +87,7 @@ impl Remembered {
         self.state.complete.as_ref().map(|complete| &*complete.since)
     }
 
-    /// The newest snapshot that was seen whole.
+    /// The newest snapshot that was seen whole; it stays when it is whole no more.
     #[must_use]
     pub fn complete(&self) -> Option<&SnapshotId> {
         self.state.complete.as_ref().map(|complete| &complete.snapshot)
@@ -105,9 +105,16 @@ impl Remembered {
         for (writer, head) in &status.heads {
             self.state.heads.entry(*writer).or_insert(*head);
         }
-        let Some(complete) = &status.complete else { return };
-        if self.complete() != Some(&complete.id) {
-            self.state.complete = Some(Complete { snapshot: complete.id, since: crate::time::now() });
+        let was_whole = self.complete().is_some_and(|complete| status.incomplete.contains(complete));
+        if let Some(complete) = status.complete.as_ref().filter(|_| !was_whole) {
+            self.note_complete(&complete.id);
+        }
+    }
+
+    /// Remembers that this is the newest snapshot, and that all of it is there.
+    pub fn note_complete(&mut self, snapshot: &SnapshotId) {
+        if self.complete() != Some(snapshot) {
+            self.state.complete = Some(Complete { snapshot: *snapshot, since: crate::time::now() });
         }
     }
 

@@ -194,7 +194,7 @@ fn an_older_snapshot_that_is_not_whole_is_counted_too() {
     fixture.store.remove_raw(root);
     let status = look(&fixture);
     assert_eq!(status.complete.unwrap().id, ids[2]);
-    assert_eq!((status.behind, status.incomplete), (0, 1));
+    assert_eq!((status.behind, status.incomplete), (0, vec![ids[0]]));
     assert_eq!((status.missing, status.missing_packs), (Amount { objects: 1, bytes }, Amount::default()));
     assert_eq!(status.missing_names[0].as_str(), root);
 }
@@ -202,9 +202,11 @@ fn an_older_snapshot_that_is_not_whole_is_counted_too() {
 /// Looks at a store as at a copy of the fixture's.
 fn look_at_copy(fixture: &Fixture, copy: &MemoryStore, remembered: Option<&Remembered>) -> Status {
     let (repo, catalog) = fixture.open_with(None).unwrap();
-    let original = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let original = Some(Original { repo: &repo, catalog: &catalog, snapshots: &snapshots });
     let (repo, catalog) = fixture.open_in(Arc::new(copy.clone()), None).unwrap();
-    status_since(&repo, &catalog, &Before { original: Some(&original), remembered }).unwrap()
+    let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    status_since(&repo, &catalog, &snapshots, &Before { original, remembered }).unwrap()
 }
 
 fn forget(fixture: &Fixture, store: &MemoryStore, id: SnapshotId) {
@@ -224,6 +226,8 @@ fn a_copy_is_behind_by_every_snapshot_that_it_lacks_and_did_not_take_away() {
     }
     let status = look_at_copy(&fixture, &copy, None);
     assert_eq!((status.behind, status.complete.unwrap().id), (1, ids[2]));
+    let bytes = ["seals/", "manifests/"].map(|kind| size(&fixture.store, named(&names[1], kind)));
+    assert_eq!(status.missing, Amount { objects: 2, bytes: bytes.iter().sum() });
     forget(&fixture, &copy, ids[1]);
     assert_eq!(look_at_copy(&fixture, &copy, None).behind, 0, "it keeps what it wants");
 

@@ -1,4 +1,5 @@
-//! What snapshots lack, as a listing tells. Each list of packs is compared with it once, however many snapshots share it.
+//! What snapshots lack in a store, as its listing tells. Each list of packs is compared with it once, however many snapshots
+//! share it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,8 +17,11 @@ use crate::snapshots::Sealed;
 
 /// Compares snapshots with a listing.
 pub struct Wholeness<'a> {
+    /// Where lists are read.
     repo: &'a Repository,
     catalog: &'a Catalog,
+    /// The listing.
+    here: &'a Catalog,
     lists: HashMap<ObjectHash, Option<Arc<Gaps>>>,
 }
 
@@ -51,10 +55,32 @@ impl Lacks {
 }
 
 impl<'a> Wholeness<'a> {
-    /// Nothing is read yet.
+    /// Compares the snapshots of a store with its own listing.
     #[must_use]
     pub fn new(repo: &'a Repository, catalog: &'a Catalog) -> Self {
-        Self { repo, catalog, lists: HashMap::new() }
+        Self { repo, catalog, here: catalog, lists: HashMap::new() }
+    }
+
+    /// Compares them with the listing of a copy.
+    #[must_use]
+    pub fn in_copy(repo: &'a Repository, catalog: &'a Catalog, copy: &'a Catalog) -> Self {
+        Self { repo, catalog, here: copy, lists: HashMap::new() }
+    }
+
+    /// What a copy lacks of this snapshot, its manifest and seal too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn lacks_with_seal(&mut self, sealed: &Sealed) -> Result<Lacks> {
+        let mut lacks = self.lacks(sealed)?;
+        let (writer, number) = (sealed.writer, sealed.name);
+        for name in [Name::Manifest(writer, number), Name::Seal(writer, number)] {
+            if let Some(stored) = self.catalog.get(&name) {
+                let here = self.here.get(&name);
+                lacks.need(name, stored.size, here);
+            }
+        }
+        Ok(lacks)
     }
 
     /// What this snapshot lacks.
@@ -64,9 +90,9 @@ impl<'a> Wholeness<'a> {
     pub fn lacks(&mut self, sealed: &Sealed) -> Result<Lacks> {
         let mut lacks = Lacks::default();
         let root = &sealed.manifest.root;
-        lacks.need(Name::Root(root.hash), root.size, self.catalog.roots.get(&root.hash));
+        lacks.need(Name::Root(root.hash), root.size, self.here.roots.get(&root.hash));
         for list in &sealed.manifest.lists {
-            lacks.need(Name::List(list.hash), list.size, self.catalog.lists.get(&list.hash));
+            lacks.need(Name::List(list.hash), list.size, self.here.lists.get(&list.hash));
             match self.gaps(list)? {
                 Some(gaps) => match Bitmap::from_text(&list.packs, gaps.lines) {
                     Ok(marked) => {
@@ -94,7 +120,7 @@ impl<'a> Wholeness<'a> {
             None => None,
         };
         let gaps = entries.map(|entries| {
-            let is_gone = |pack: &PackEntry| self.catalog.whole_pack(&pack.hash, pack.size).is_none();
+            let is_gone = |pack: &PackEntry| self.here.whole_pack(&pack.hash, pack.size).is_none();
             let gone = entries.iter().copied().enumerate().filter(|(_, pack)| is_gone(pack));
             Arc::new(Gaps { lines: entries.len(), packs: gone.collect() })
         });

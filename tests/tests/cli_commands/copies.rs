@@ -230,6 +230,7 @@ fn what_is_damaged_here_is_read_from_a_replica_behind_sftp() {
     sandbox.backup(&["src"]);
     comes_from_the_other_copy(&sandbox);
     assert!(sandbox.path("away/fardel.json").is_file());
+}
 
 /// Copies a folder as it is.
 fn copy_folder(sandbox: &Sandbox, from: &str, to: &str) {

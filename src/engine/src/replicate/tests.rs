@@ -474,6 +474,7 @@ impl Store for Counting {
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
     }
+}
 
 #[test]
 fn what_was_revoked_at_the_target_is_a_problem_and_not_behind() {

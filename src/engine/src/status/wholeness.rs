@@ -116,7 +116,7 @@ impl<'a> Wholeness<'a> {
         }
         let stored = self.catalog.lists.get(&list.hash).filter(|stored| stored.size == list.size);
         let entries = match stored {
-            Some(stored) => there(self.repo.list(stored, &list.hash))?,
+            Some(_) => there(self.repo.list(self.catalog, &list.hash))?,
             None => None,
         };
         let gaps = entries.map(|entries| {

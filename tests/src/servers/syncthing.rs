@@ -68,9 +68,9 @@ impl SyncthingPair {
         let mut devices = String::new();
         let mut shared = String::new();
         for Instance { device, port, .. } in &self.instances {
-            let _ = write!(
+            let _ = writeln!(
                 devices,
-                "<device id=\"{device}\" name=\"{port}\" compression=\"never\"><address>tcp://127.0.0.1:{port}</address></device>\n"
+                "<device id=\"{device}\" name=\"{port}\" compression=\"never\"><address>tcp://127.0.0.1:{port}</address></device>"
             );
             let _ = write!(shared, "<device id=\"{device}\"/>");
         }

@@ -94,27 +94,72 @@ impl Pieces {
         }
     }
 
-    /// What was read of the bytes before `end`, a line each, for [`Self::recall`] in another process.
-    pub(crate) fn record(&self, end: u64) -> String {
-        let Self::Kept { proof, .. } = self else { return String::new() };
+    /// What was read of the bytes from `start` to `end`, a line each, for [`Self::recall`] in another process.
+    pub(crate) fn record(&self, start: u64, end: u64) -> Vec<String> {
+        let Self::Kept { proof, .. } = self else { return Vec::new() };
         let proof = proof.lock().expect("never poisoned");
-        let within = proof.range(..end).filter(|(from, (len, _))| *from + len <= end);
-        within.map(|(from, (len, hash))| format!("{from} {len} {hash}\n")).collect()
+        let within = proof.range(start..end).filter(|(from, (len, _))| *from + len <= end);
+        within.map(|(from, (len, hash))| format!("{READ} {from} {len} {hash}")).collect()
     }
 
-    /// So many bytes need not go: an earlier upload, which read what `record` says, brought them.
-    pub(crate) fn recall(&self, bytes: u64, record: &str) {
+    /// The bytes before `end` need not go: an earlier upload, which read what these notes say, brought them.
+    #[cfg(feature = "sftp")]
+    pub(crate) fn recall_until(&self, end: u64, notes: &[String]) {
+        let before = |line: &&str| parse_record(line).is_some_and(|(start, (len, _))| start + len <= end);
+        self.recall(end, notes.iter().map(String::as_str).filter(before));
+    }
+
+    /// So many bytes need not go: an earlier upload, which read what these notes say, brought them.
+    pub(crate) fn recall<'a>(&self, bytes: u64, notes: impl IntoIterator<Item = &'a str>) {
         let Self::Kept { kept, proof, .. } = self else { return };
         kept.meter.resumed(bytes);
-        proof.lock().expect("never poisoned").extend(record.lines().filter_map(parse_record));
+        proof.lock().expect("never poisoned").extend(notes.into_iter().filter_map(parse_record));
     }
 }
 
+/// For uploads that note one part after the other.
+#[cfg(feature = "s3")]
+impl Pieces {
+    /// The note about just these bytes; none is needed of a body that is not verified.
+    pub(crate) fn find_note<'a>(&self, notes: &'a [String], start: u64, len: u64) -> Option<Option<&'a str>> {
+        if !matches!(self, Self::Kept { .. }) {
+            return Some(None);
+        }
+        let is_it =
+            |line: &&String| parse_record(line).is_some_and(|(from, (long, _))| (from, long) == (start, len));
+        notes.iter().rfind(is_it).map(|line| Some(line.as_str()))
+    }
+}
+
+/// For uploads of which the other side can tell what it has.
+#[cfg(feature = "s3")]
+impl Pieces {
+    /// `len` bytes from `start`, which are not to be sent: to compare them with what is there.
+    pub(crate) async fn look(&self, start: u64, len: usize) -> Result<Bytes> {
+        match self {
+            Self::Kept { file, kept, .. } => read_at(file, &kept.path, start, len).await,
+            _ => self.read(start, len).await,
+        }
+    }
+
+    /// These bytes from `start` need not go: they are there.
+    pub(crate) fn found(&self, start: u64, bytes: &[u8]) {
+        let Self::Kept { kept, proof, .. } = self else { return };
+        kept.meter.resumed(bytes.len() as u64);
+        let record = (bytes.len() as u64, blake3::hash(bytes));
+        proof.lock().expect("never poisoned").insert(start, record);
+    }
+}
+
+/// How a note about bytes that were read begins.
+#[cfg(any(feature = "sftp", feature = "s3"))]
+const READ: &str = "read";
+
 #[cfg(any(feature = "sftp", feature = "s3"))]
 fn parse_record(line: &str) -> Option<(u64, (u64, blake3::Hash))> {
-    let (start, rest) = line.split_once(' ')?;
-    let (len, hash) = rest.split_once(' ')?;
-    Some((start.parse().ok()?, (len.parse().ok()?, blake3::Hash::from_hex(hash).ok()?)))
+    let mut words = line.strip_prefix(READ)?.split_whitespace();
+    let (start, len) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    Some((start, (len, blake3::Hash::from_hex(words.next()?).ok()?)))
 }
 
 fn open_file(path: &Path, len: u64) -> Result<Arc<File>> {
@@ -213,11 +258,11 @@ mod tests {
         let before = kept(&path, len, hash);
         before.read(0, 1_000_000).await.unwrap();
         assert_eq!(before.verify().await.unwrap_err().kind, ErrorKind::Damaged, "only a part was read");
-        let record = before.record(1_000_000);
-        assert_eq!(before.record(999_999), "");
+        let record = before.record(0, 1_000_000);
+        assert!(before.record(0, 999_999).is_empty() && before.record(1, 1_000_000).is_empty());
 
         let after = kept(&path, len, hash);
-        after.recall(1_000_000, &record);
+        after.recall(1_000_000, record.iter().map(String::as_str));
         after.read(1_000_000, 2_000_000).await.unwrap();
         after.verify().await.unwrap();
 
@@ -233,7 +278,7 @@ mod tests {
         before.read(0, 1_000_000).await.unwrap();
         std::fs::write(&path, &bytes).unwrap();
         let after = kept(&path, len, hash);
-        after.recall(1_000_000, &before.record(1_000_000));
+        after.recall(1_000_000, before.record(0, 1_000_000).iter().map(String::as_str));
         after.read(1_000_000, 2_000_000).await.unwrap();
         assert_eq!(after.verify().await.unwrap_err().kind, ErrorKind::Damaged, "a wrong bit was sent before");
     }

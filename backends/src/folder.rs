@@ -7,10 +7,14 @@
 //! 3. it is renamed to its name without replacing anything, and the folder is synced;
 //! 4. if that last sync fails, the object is withdrawn again: what could be lost is never left looking stored.
 //!
+//! The copy of a large file that stays where it is (a pack that is carried here) outlives its process: the next one reads it again,
+//! compares it with the file, and goes on behind what is right.
+//!
 //! What a listing showed is made durable before the next object is published (another process may have died between
 //! its rename and its sync), and `Exists` is answered only when what exists is durable. So nothing that is stored after
 //! looking can outlive what was looked at.
 
+mod copying;
 mod dirs;
 mod examine;
 mod fs;
@@ -41,6 +45,8 @@ pub use sim_loss::Loss;
 pub use sim_record::{Moment, Visible};
 pub use store::{FolderOptions, FolderStore};
 
+#[cfg(test)]
+mod copy_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

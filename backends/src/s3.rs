@@ -14,10 +14,11 @@
 
 mod client;
 mod examine;
-mod failure;
 mod multipart;
+mod orphans;
 mod profile;
 mod put;
+mod requests;
 mod store;
 
 pub use store::{S3Options, S3Store};

@@ -5,9 +5,6 @@ use fardel_store::{Error, ErrorKind, Result};
 /// The folder for temporaries, in the root of the repository; no object can have this name.
 pub(crate) const STAGING: &str = ".fardel-staging";
 
-/// A temporary that was not written for so long, by the server's clock, belongs to nobody who lives: 7 days, in seconds.
-pub(crate) const ABANDONED: u64 = 7 * 24 * 3600;
-
 /// A new name for a temporary, of this attempt alone; folder stores on the server's own machine take it for a stranger's.
 ///
 /// # Errors

@@ -6,9 +6,13 @@ mod sandbox;
 
 mod transports {
     mod canned;
+    mod cloud;
     mod commands;
+    mod credentials;
+    mod killed;
     mod probe;
     mod s3;
+    mod s3_resumed;
     mod samples;
     mod sftp;
     mod webdav;

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// What the folder store needs of a file system; thin, so that a simulated one can stand in for it.
 ///
@@ -68,6 +69,9 @@ pub trait FsFile: Send + Sync + Debug {
     /// Appends bytes and says how many were taken.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Takes away what lies behind the first `len` bytes; what is written next comes there.
+    fn cut(&mut self, len: u64) -> io::Result<()>;
+
     /// Makes contents and length durable.
     fn sync_all(&self) -> io::Result<()>;
 
@@ -119,6 +123,10 @@ pub struct Stat {
     pub ino: u64,
     /// Who owns it.
     pub owner: u32,
+    /// How many names it has, where the file system tells.
+    pub links: u64,
+    /// When its contents were changed, where the file system tells.
+    pub modified: Option<SystemTime>,
 }
 
 impl Stat {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::{Bytes, BytesMut};
-use fardel_store::{Body, ByteRange, Error, ErrorKind, Key, Result};
+use fardel_store::{Body, ByteRange, Error, ErrorKind, Kept, Key, Result};
 
+use super::copying::{Copying, open_body, read_exact};
 use super::dirs::Dirs;
 use super::fs::{Fs, FsFile, Medium, Stat};
 use super::guard::{Guard, SMALL};
@@ -15,8 +16,8 @@ use super::staging::{Staging, Temporary};
 /// A body that could not be made durable is written again into a fresh temporary, up to so many times in all.
 const ATTEMPTS: u32 = 3;
 
-/// Files are copied in steps of this many bytes.
-const COPY_STEP: usize = 1 << 20;
+/// Copies of more bytes than this are gone on with by the next process.
+const RESUMED: u64 = 8 << 20;
 
 /// The objects of a folder, one call after the other; [`super::FolderStore`] makes a store of it.
 #[derive(Debug)]
@@ -34,7 +35,7 @@ pub(super) struct Objects {
 }
 
 /// Why an attempt to store a body came to nothing.
-enum Failed {
+pub(super) enum Failed {
     /// Another attempt with a fresh temporary may do better.
     Again(Error),
     /// It would not.
@@ -167,7 +168,7 @@ impl Objects {
         const SPOILT: &str =
             "could not be synced, so its contents may be lost: write it again under another name";
         let object = path.display();
-        let file = self.open_body(path, len).map_err(Failed::Final)?;
+        let file = open_body(&*self.fs, path, len).map_err(Failed::Final)?;
         let mut spoilt = self.spoilt.lock().expect("never poisoned");
         if spoilt.contains(path) {
             return Err(Failed::Final(Error::new(ErrorKind::Other, object, SPOILT)));
@@ -182,18 +183,7 @@ impl Objects {
         Ok(Ready::Adopted(path.to_owned(), file, stat))
     }
 
-    fn open_body(&self, path: &Path, len: u64) -> Result<Box<dyn FsFile>> {
-        let in_words = |error: &io::Error| Error::new(ErrorKind::Invalid, path.display(), error);
-        let file = self.fs.open(path).map_err(|error| in_words(&error))?;
-        let size = file.stat().map_err(|error| in_words(&error))?.size;
-        if size != len {
-            let message = format!("holds {size} bytes instead of the {len} it should");
-            return Err(Error::new(ErrorKind::Invalid, path.display(), message));
-        }
-        Ok(file)
-    }
-
-    /// A fresh temporary that holds the body, durably.
+    /// A temporary that holds the body, durably.
     fn write(&self, key: &Key, body: &Body) -> std::result::Result<Ready, Failed> {
         let failed = |error: &io::Error| {
             let report = failure(key, "the temporary file could not be written", error);
@@ -202,55 +192,88 @@ impl Objects {
                 _ => Failed::Again(report),
             }
         };
-        let mut temporary = loop {
-            match self.staging.create() {
-                Ok(temporary) => break temporary,
-                Err(error)
-                    if error.kind() == io::ErrorKind::PermissionDenied && self.staging.move_inside() => {}
-                Err(error) => return Err(failed(&error)),
+        let temporary = match body {
+            Body::Bytes(bytes) => {
+                let mut temporary = self.temporary().map_err(|error| failed(&error))?;
+                temporary.write_all(bytes).map_err(|error| failed(&error))?;
+                temporary
             }
-        };
-        match body {
-            Body::Bytes(bytes) => temporary.write_all(bytes).map_err(|error| failed(&error))?,
             Body::File { path, len } => {
-                self.copy(path, *len, &mut temporary, failed, |_| Ok(()))?;
+                let mut copy = Copying::of(&*self.fs, path, *len)?;
+                let mut temporary = self.temporary().map_err(|error| failed(&error))?;
+                copy.rest(&mut temporary, failed, |_| Ok(()))?;
+                temporary
             }
-            Body::Kept(kept) => {
-                let mut hasher = blake3::Hasher::new();
-                self.copy(&kept.path, kept.len, &mut temporary, failed, |bytes| {
-                    hasher.update(bytes);
-                    std::thread::sleep(kept.meter.passing(bytes.len() as u64)?);
-                    Ok(())
-                })?;
-                kept.verify(&hasher.finalize()).map_err(Failed::Final)?;
-            }
+            Body::Kept(kept) => self.copy_kept(kept, failed)?,
+        };
+        if let Err(error) = temporary.file.sync_all() {
+            // What a failed sync leaves is not gone on with, whoever finds it.
+            self.spoilt.lock().expect("never poisoned").insert(temporary.path.clone());
+            return Err(failed(&error));
         }
-        temporary.file.sync_all().map_err(|error| failed(&error))?;
         let stat = temporary.file.stat().map_err(|error| failed(&error))?;
         Ok(Ready::Temporary(temporary, stat))
     }
 
-    /// Appends a file of the caller to a temporary, and shows its bytes to `each` before they are written.
-    fn copy(
-        &self,
-        path: &Path,
-        len: u64,
-        temporary: &mut Temporary,
-        failed: impl Fn(&io::Error) -> Failed,
-        mut each: impl FnMut(&[u8]) -> Result<()>,
-    ) -> std::result::Result<(), Failed> {
-        let source = self.open_body(path, len).map_err(Failed::Final)?;
-        let mut buffer = vec![0; COPY_STEP.min(usize::try_from(len).unwrap_or(COPY_STEP))];
-        let mut done = 0;
-        while done < len {
-            let step = buffer.len().min(usize::try_from(len - done).unwrap_or(COPY_STEP));
-            read_exact(&*source, &mut buffer[..step], done)
-                .map_err(|error| Failed::Final(Error::new(ErrorKind::Other, path.display(), error)))?;
-            each(&buffer[..step]).map_err(Failed::Final)?;
-            temporary.write_all(&buffer[..step]).map_err(|error| failed(&error))?;
-            done += step as u64;
+    /// A fresh temporary.
+    fn temporary(&self) -> io::Result<Temporary> {
+        loop {
+            match self.staging.create() {
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied && self.staging.move_inside() => {}
+                created => return created,
+            }
         }
-        Ok(())
+    }
+
+    /// A copy of a file that stays where it is. What an earlier process left of it is read again and compared, and the copy goes on
+    /// behind what is right.
+    fn copy_kept(
+        &self,
+        kept: &Kept,
+        failed: impl Fn(&io::Error) -> Failed + Copy,
+    ) -> std::result::Result<Temporary, Failed> {
+        let mut copy = Copying::of(&*self.fs, &kept.path, kept.len)?;
+        let mut hasher = blake3::Hasher::new();
+        let earlier = (kept.len > RESUMED).then(|| self.take_up(kept)).flatten();
+        let mut temporary = match earlier {
+            Some(mut earlier) => {
+                copy.compare(&mut *earlier.file, failed, |bytes| {
+                    hasher.update(bytes);
+                })?;
+                if copy.done > 0 {
+                    kept.meter.resumed(copy.done);
+                }
+                earlier
+            }
+            None => self.temporary().map_err(|error| failed(&error))?,
+        };
+        let copied = copy.rest(&mut temporary, failed, |bytes| {
+            hasher.update(bytes);
+            std::thread::sleep(kept.meter.passing(bytes.len() as u64)?);
+            Ok(())
+        });
+        match copied {
+            // The next process goes on with it, if it can find it.
+            Err(Failed::Final(error)) if error.kind == ErrorKind::Stopped => {
+                if temporary.path == self.staging.copy_path(&kept.hash) {
+                    temporary.keep();
+                }
+                return Err(Failed::Final(error));
+            }
+            copied => copied?,
+        }
+        kept.verify(&hasher.finalize()).map_err(Failed::Final)?;
+        Ok(temporary)
+    }
+
+    /// The copy of a file that is gone on with; `None` when there can be none, or another process is at it.
+    fn take_up(&self, kept: &Kept) -> Option<Temporary> {
+        let path = self.staging.copy_path(&kept.hash);
+        if self.spoilt.lock().expect("never poisoned").contains(&path) {
+            return None;
+        }
+        self.staging.take_up(path).ok().flatten()
     }
 
     /// The error for a name that is taken, once what is there is durable: who is told that an object exists may build on
@@ -350,19 +373,4 @@ fn failure(key: &Key, what: &str, error: &io::Error) -> Error {
 
 fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-fn read_exact(file: &dyn FsFile, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        match file.read_at(buffer, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(read) => {
-                buffer = &mut buffer[read..];
-                offset += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }

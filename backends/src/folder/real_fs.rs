@@ -1,5 +1,5 @@
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -44,6 +44,8 @@ fn stat_of(metadata: &Metadata) -> Stat {
         dev: metadata.dev(),
         ino: metadata.ino(),
         owner: metadata.uid(),
+        links: metadata.nlink(),
+        modified: metadata.modified().ok(),
     }
 }
 
@@ -190,6 +192,11 @@ impl Fs for RealFs {
 impl FsFile for RealFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.write(bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)?;
+        self.0.seek(io::SeekFrom::Start(len)).map(drop)
     }
 
     fn sync_all(&self) -> io::Result<()> {

@@ -315,11 +315,11 @@ impl Sim {
     }
 
     fn stat(&self, ino: Ino) -> Stat {
-        let (kind, size) = match self.tree.node(ino) {
-            Node::File(file) => (Kind::File, file.now.len() as u64),
-            Node::Dir(_) => (Kind::Dir, 0),
+        let (kind, size, links) = match self.tree.node(ino) {
+            Node::File(file) => (Kind::File, file.now.len() as u64, u64::from(file.links)),
+            Node::Dir(_) => (Kind::Dir, 0, 1),
         };
-        Stat { kind, size, dev: 1, ino, owner: 0 }
+        Stat { kind, size, dev: 1, ino, owner: 0, links, modified: None }
     }
 }
 
@@ -470,6 +470,11 @@ impl Fs for SimFs {
 impl FsFile for SimFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.fs.sim().write(self.ino, bytes)
+    }
+
+    fn cut(&mut self, len: u64) -> io::Result<()> {
+        let ino = self.ino;
+        self.fs.sim().change(|sim| sim.tree.cut(ino, usize::try_from(len).unwrap_or(usize::MAX)))
     }
 
     fn sync_all(&self) -> io::Result<()> {

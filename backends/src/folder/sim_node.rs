@@ -210,6 +210,16 @@ impl Tree {
         Ok(())
     }
 
+    pub(super) fn cut(&mut self, ino: Ino, len: usize) -> io::Result<()> {
+        let file = self.file(ino)?;
+        let less = file.now.len().saturating_sub(len);
+        Arc::make_mut(&mut file.now).truncate(len);
+        if file.links > 0 {
+            self.used_bytes -= less as u64;
+        }
+        Ok(())
+    }
+
     /// Whether the change that came with `after` is no longer pending.
     pub(super) fn is_stored(&self, after: Option<(Ino, u64)>) -> bool {
         after.is_none_or(|(folder, id)| match &self.nodes[&folder] {

@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::fs::{Fs, FsFile, Kind};
+use super::fs::{Fs, FsFile, Kind, Stat};
+use crate::litter::ABANDONED;
 
 /// The staging folder inside a repository, where it cannot lie beside it.
 pub(super) const INSIDE: &str = ".fardel-staging";
+
+/// How the names of copies begin that the next process goes on with.
+const COPY: &str = "copy-";
 
 /// A new name is tried this often: cleaners and processes that remove the empty folder get in the way at times.
 const ATTEMPTS: u32 = 16;
@@ -18,7 +22,8 @@ const ATTEMPTS: u32 = 16;
 /// the folder above belongs to somebody else or to another file system. Made when first needed, removed when empty.
 ///
 /// A temporary is locked (`flock`) as long as its process lives, so one whose lock is free is litter. A lock that
-/// cannot be had at all (some network file systems) counts as held.
+/// cannot be had at all (some network file systems) counts as held. The copy of a large file that stays where it is has a
+/// name of its own, by which the next process finds it and goes on with it: such a one is litter after 7 days.
 #[derive(Debug)]
 pub(super) struct Staging {
     fs: Arc<dyn Fs>,
@@ -74,7 +79,7 @@ impl Staging {
             let path = self.dir().join(format!("put-{}-{random:016x}.tmp", std::process::id()));
             match self.fs.create_new(&path) {
                 Ok(file) => {
-                    let temporary = Temporary { fs: self.fs.clone(), path, file, ours: true };
+                    let temporary = Temporary::new(&self.fs, path, file);
                     if temporary.keep_from_cleaners()? {
                         return Ok(temporary);
                     }
@@ -89,6 +94,30 @@ impl Staging {
         }
         Err(last
             .unwrap_or_else(|| io::Error::other("every temporary file was removed by somebody else at once")))
+    }
+
+    /// Where the copy of a file with this hash grows, so that the next process goes on with it.
+    pub(super) fn copy_path(&self, hash: &blake3::Hash) -> PathBuf {
+        self.dir().join(format!("{COPY}{hash}.tmp"))
+    }
+
+    /// The copy at this path that an earlier process left, or an empty one, locked; `None` when another process is at it, or nobody
+    /// can tell.
+    pub(super) fn take_up(&self, path: PathBuf) -> io::Result<Option<Temporary>> {
+        self.make()?;
+        let file = match self.fs.create_new(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.fs.open_locked(&path)?,
+            created => Some(created?),
+        };
+        let Some(file) = file else { return Ok(None) };
+        let mut temporary = Temporary::new(&self.fs, path, file);
+        temporary.ours = false;
+        // One with a second name is published already: it is never written to again.
+        let is_mine = matches!(temporary.file.try_lock(), Ok(true))
+            && temporary.file.stat()?.links <= 1
+            && temporary.keep_from_cleaners()?;
+        temporary.ours = is_mine;
+        Ok(is_mine.then_some(temporary))
     }
 
     /// Removes what dead processes left. Best effort: a reader of a read-only disk has nothing to clean.
@@ -112,6 +141,7 @@ impl Staging {
         // We hold the lock of this file; the name might by now be that of another.
         if let (Ok(held), Ok(named)) = (file.stat(), self.fs.stat(path))
             && held.is_same_file(&named)
+            && (!is_copy(path) || held.links > 1 || is_old(&held))
         {
             let _ = self.fs.unlink(path);
         }
@@ -157,7 +187,17 @@ fn beside(fs: &dyn Fs, root: &Path) -> Option<PathBuf> {
 }
 
 fn is_ours(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| name.starts_with("put-") && name.ends_with(".tmp"))
+    let ours = |name: &str| (name.starts_with("put-") || name.starts_with(COPY)) && name.ends_with(".tmp");
+    name.to_str().is_some_and(ours)
+}
+
+fn is_copy(path: &Path) -> bool {
+    path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.starts_with(COPY))
+}
+
+fn is_old(stat: &Stat) -> bool {
+    let age = stat.modified.and_then(|modified| modified.elapsed().ok());
+    age.is_some_and(|age| age.as_secs() > ABANDONED)
 }
 
 /// A file that is being written; removed when dropped, unless it was published.
@@ -170,6 +210,10 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
+    fn new(fs: &Arc<dyn Fs>, path: PathBuf, file: Box<dyn FsFile>) -> Self {
+        Self { fs: fs.clone(), path, file, ours: true }
+    }
+
     /// Locks the file; `false` when a cleaner got hold of it between its making and its locking.
     fn keep_from_cleaners(&self) -> io::Result<bool> {
         // An error means that there are no locks here: then nobody cleans either.
@@ -197,7 +241,7 @@ impl Temporary {
         Ok(())
     }
 
-    /// It has its final name now and stays.
+    /// It stays: it has its final name now, or the next process goes on with it.
     pub(super) fn keep(mut self) {
         self.ours = false;
     }

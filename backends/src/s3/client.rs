@@ -1,35 +1,24 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use fardel_store::{Error, ErrorKind, Result};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
-use object_store::client::{HttpClient, HttpConnector};
-use object_store::{ClientConfigKey, ClientOptions, RetryConfig};
-use reqwest::{Certificate, redirect};
+use object_store::{ClientOptions, RetryConfig};
 
 use super::profile::{Profile, ProfileFiles, ProfileProvider};
+use super::requests::Requests;
 use super::store::S3Options;
+use crate::cloud::connector::{CONNECT, Connector, READS};
 use crate::tls;
 
-/// A connection has to stand within this time.
-const CONNECT: Duration = Duration::from_secs(20);
-
-/// A virtual machine's own service answers at once, or is not there.
-const CONNECT_TO_METADATA: Duration = Duration::from_secs(1);
-
-/// Nothing that is sent takes longer: a part of 8 MiB at 10 KB/s takes 14 minutes.
-const LONGEST_SEND: Duration = Duration::from_secs(20 * 60);
-
-/// Reading is tried so often within one call; a page of a listing above all.
-const READS: usize = 4;
-
-/// The two clients of one bucket.
+/// The clients of one bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Clients {
     /// Repeats what failed: reading changes nothing.
     pub(super) reader: AmazonS3,
     /// Repeats nothing.
     pub(super) writer: AmazonS3,
+    /// Asks what these two cannot.
+    pub(super) requests: Requests,
 }
 
 impl Clients {
@@ -40,18 +29,16 @@ impl Clients {
         let builder = configure(options)?;
         let pem = options.certificates.as_deref().map(tls::read_certificates).transpose()?;
         let client_options = ClientOptions::new().with_connect_timeout(CONNECT).with_allow_http(true);
-        let connector = |is_reader| Connector {
-            certificates: pem.clone(),
-            stall: options.stall,
-            usual: client_options.get_config_value(&ClientConfigKey::ConnectTimeout),
-            is_reader,
-        };
+        let connector = |is_reader| Connector::new(pem.clone(), options.stall, &client_options, is_reader);
         let build = |is_reader, max_retries| {
             let retry = RetryConfig { max_retries, ..RetryConfig::default() };
             let builder = builder.clone().with_client_options(client_options.clone()).with_retry(retry);
             builder.with_http_connector(connector(is_reader)).build().map_err(|error| invalid(options, error))
         };
-        Ok(Self { reader: build(true, READS)?, writer: build(false, 0)? })
+        let reader = build(true, READS)?;
+        let http = connector(true).client(CONNECT).map_err(|error| invalid(options, error))?;
+        let requests = Requests { signer: reader.clone(), http };
+        Ok(Self { reader, writer: build(false, 0)?, requests })
     }
 }
 
@@ -59,6 +46,12 @@ impl Clients {
 fn configure(options: &S3Options) -> Result<AmazonS3Builder> {
     let mut builder = AmazonS3Builder::from_env();
     let is_set = |builder: &AmazonS3Builder, key| builder.get_config_value(&key).is_some();
+    // The name that Amazon's own tools know.
+    if let Ok(endpoint) = std::env::var("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+        && !is_set(&builder, AmazonS3ConfigKey::MetadataEndpoint)
+    {
+        builder = builder.with_metadata_endpoint(endpoint.trim_end_matches('/'));
+    }
     let profile = find_profile(options)?;
     let from_profile = |key: &str| profile.as_ref().and_then(|(_, profile)| profile.get(key));
 
@@ -120,35 +113,4 @@ fn find_profile(options: &S3Options) -> Result<Option<(String, Profile)>> {
 
 fn invalid(options: &S3Options, what: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Invalid, format!("s3://{}", options.bucket), what)
-}
-
-/// Makes the HTTP clients: with our certificates, and timeouts that fit packs.
-#[derive(Debug)]
-struct Connector {
-    certificates: Option<Vec<u8>>,
-    stall: Duration,
-    /// The timeout for connecting as the options of usual requests have it: another one is for a machine's own service.
-    usual: Option<String>,
-    is_reader: bool,
-}
-
-impl HttpConnector for Connector {
-    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let generic =
-            |error: reqwest::Error| object_store::Error::Generic { store: "S3", source: error.into() };
-        let is_usual = options.get_config_value(&ClientConfigKey::ConnectTimeout) == self.usual;
-        let mut builder = reqwest::Client::builder()
-            .redirect(redirect::Policy::none())
-            .http1_only()
-            .connect_timeout(if is_usual { CONNECT } else { CONNECT_TO_METADATA })
-            // What was sent and not taken for so long is lost; the time for the answer is another.
-            .tcp_user_timeout(self.stall)
-            .user_agent(concat!("fardel/", env!("CARGO_PKG_VERSION")));
-        builder =
-            if self.is_reader { builder.read_timeout(self.stall) } else { builder.timeout(LONGEST_SEND) };
-        if let Some(pem) = &self.certificates {
-            builder = builder.tls_certs_merge(Certificate::from_pem_bundle(pem).map_err(generic)?);
-        }
-        Ok(HttpClient::new(builder.build().map_err(generic)?))
-    }
 }

@@ -1,8 +1,8 @@
 use fardel_store::{ErrorKind, Finding, Prefix, Result};
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 
-use super::failure::Failure;
 use super::store::S3Store;
+use crate::cloud::failure::Failure;
 
 const NOT_RELIED_ON: &str = "Fardel does not rely on it: it looks first, and takes turns with itself; two programs store the same bytes under \
                              one name, for names carry the hash of their bytes or a writer's own number";

@@ -1,15 +1,15 @@
 use std::collections::BTreeMap;
 
 use fardel_store::{ErrorKind, Key, Result};
-use futures::StreamExt;
-use futures::stream;
+use md5::{Digest, Md5};
 use object_store::PutPayload;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 
-use super::failure::Failure;
 use super::put::Puts;
+use super::requests::Part;
 use crate::body::Pieces;
+use crate::cloud::failure::Failure;
 use crate::journal::Journal;
 
 /// So many parts an object has at most, everywhere.
@@ -27,27 +27,30 @@ pub(super) struct Multipart<'a> {
 struct Upload {
     id: String,
     part_size: u64,
-    /// The tag that the service gave for each part.
+    /// The tag that the service gave for each part, from 0.
     parts: BTreeMap<u64, String>,
     journal: Option<Journal>,
 }
 
-impl Upload {
-    /// One line for the upload, one for each part; after an empty one what was read for them.
-    fn note(&mut self, pieces: &Pieces) {
-        let Some(journal) = &mut self.journal else { return };
-        let parts: String = self.parts.iter().map(|(number, tag)| format!("{number} {tag}\n")).collect();
-        journal.write(&format!("{} {}\n{parts}\n{}", self.part_size, self.id, pieces.record(pieces.len())));
-    }
+/// What a journal says of an upload.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Noted {
+    pub(super) id: String,
+    part_size: u64,
+    parts: BTreeMap<u64, String>,
+}
 
-    fn from_notes(notes: &str) -> Option<(String, u64, BTreeMap<u64, String>)> {
-        let mut lines = notes.lines();
-        let (part_size, id) = lines.next()?.split_once(' ')?;
-        let parts = lines.map(|line| {
-            let (number, tag) = line.split_once(' ')?;
+impl Noted {
+    /// Lines: `upload SIZE ID` first, then `part NUMBER TAG` for each, before it what was read for it.
+    pub(super) fn parse(notes: &[String]) -> Option<Self> {
+        let (first, rest) = notes.split_first()?;
+        let (part_size, id) = first.strip_prefix("upload ")?.split_once(' ')?;
+        let parts = rest.iter().filter_map(|line| {
+            let (number, tag) = line.strip_prefix("part ")?.split_once(' ')?;
             Some((number.parse().ok()?, tag.to_owned()))
         });
-        Some((id.to_owned(), part_size.parse().ok().filter(|size| *size > 0)?, parts.collect::<Option<_>>()?))
+        let part_size = part_size.parse().ok().filter(|size| *size > 0)?;
+        Some(Self { id: id.to_owned(), part_size, parts: parts.collect() })
     }
 }
 
@@ -92,15 +95,14 @@ impl Multipart<'_> {
         let len = self.pieces.len();
         let mut journal = None;
         if let Some(journals) = &self.puts.journals
-            && let Some((opened, notes)) = journals.open(self.key, len, &self.pieces.hash().await?)
+            && let Some((mut opened, notes)) = journals.open(self.key, len, &self.pieces.hash().await?)
         {
-            if let Some((parts, record)) = notes.as_deref().and_then(|notes| notes.split_once("\n\n"))
-                && let Some((id, part_size, parts)) = Upload::from_notes(parts)
-            {
-                let last = len.div_ceil(part_size).saturating_sub(1);
-                let length = |number: &u64| if *number == last { len - last * part_size } else { part_size };
-                self.pieces.recall(parts.keys().map(length).sum(), record);
-                return Ok(Upload { id, part_size, parts, journal: Some(opened) });
+            if let Some(noted) = Noted::parse(&notes) {
+                if let Some(parts) = self.take_up(&noted, &notes, &mut opened).await? {
+                    let Noted { id, part_size, .. } = noted;
+                    return Ok(Upload { id, part_size, parts, journal: Some(opened) });
+                }
+                opened.restart();
             }
             journal = Some(opened);
         }
@@ -110,37 +112,109 @@ impl Multipart<'_> {
         // Of equal length but the last, as some services want it.
         let least = len.div_ceil(MOST_PARTS).next_multiple_of(1 << 20);
         let part_size = self.puts.part_size.max(least);
-        let mut upload = Upload { id, part_size, parts: BTreeMap::new(), journal };
-        upload.note(self.pieces);
-        Ok(upload)
+        if let Some(journal) = &mut journal {
+            journal.note(&format!("upload {part_size} {id}"));
+        }
+        Ok(Upload { id, part_size, parts: BTreeMap::new(), journal })
     }
 
-    /// Sends the parts that are missing, several at once; each is written down as soon as it is there.
+    /// The parts of an earlier upload that are there, for sure with the bytes that they should have; `None` when the service knows
+    /// no such upload any more.
+    ///
+    /// Sure is what it acknowledged before, and what has the MD5 of the bytes here for its tag: then only the answer, or the note
+    /// of it, was lost. Anything else is sent again.
+    async fn take_up(
+        &self,
+        noted: &Noted,
+        notes: &[String],
+        journal: &mut Journal,
+    ) -> Result<Option<BTreeMap<u64, String>>> {
+        let there = match self.puts.clients.requests.parts(self.path, &noted.id).await {
+            Ok(there) => there,
+            Err(failure) if failure.is_no_such_upload() => return Ok(None),
+            Err(failure) if matches!(failure.kind(), ErrorKind::Transient) => {
+                return Err(failure.while_storing(self.key, "its parts could not be asked for"));
+            }
+            // A service that does not tell, or not us: what it acknowledged has to do.
+            Err(_) => {
+                let part = |(number, tag): (&u64, &String)| {
+                    let size = self.span(noted.part_size, *number).map_or(0, |(_, len)| len);
+                    Part { number: number + 1, size, tag: tag.clone() }
+                };
+                noted.parts.iter().map(part).collect()
+            }
+        };
+        let mut parts = BTreeMap::new();
+        for Part { number, size, tag } in there {
+            let Some((number, (start, len))) =
+                number.checked_sub(1).and_then(|number| Some((number, self.span(noted.part_size, number)?)))
+            else {
+                continue;
+            };
+            if size != len || parts.contains_key(&number) {
+                continue;
+            }
+            let is_acknowledged = noted.parts.get(&number).is_some_and(|known| bare(known) == bare(&tag));
+            let read = self.pieces.find_note(notes, start, len);
+            match read {
+                Some(read) if is_acknowledged => self.pieces.recall(len, read),
+                _ if self.has_digest(&tag, start, len).await? => {
+                    note_part(journal, self.pieces, start, len, number, &tag)
+                }
+                _ => continue,
+            }
+            parts.insert(number, tag);
+        }
+        Ok(Some(parts))
+    }
+
+    /// Whether a tag is the MD5 of these bytes. Where services encrypt, it is something else.
+    async fn has_digest(&self, tag: &str, start: u64, len: u64) -> Result<bool> {
+        let Ok(expected) = u128::from_str_radix(bare(tag), 16) else { return Ok(false) };
+        if bare(tag).len() != 32 {
+            return Ok(false);
+        }
+        let _admitted = self.puts.memory.acquire().await;
+        let bytes = self.pieces.look(start, usize::try_from(len).unwrap_or(usize::MAX)).await?;
+        let has = u128::from_be_bytes(Md5::digest(&bytes).into()) == expected;
+        if has {
+            self.pieces.found(start, &bytes);
+        }
+        Ok(has)
+    }
+
+    /// Where a part begins, and how long it is; `None` when the object has no such part.
+    fn span(&self, part_size: u64, number: u64) -> Option<(u64, u64)> {
+        let start = number.checked_mul(part_size)?;
+        let rest = self.pieces.len().checked_sub(start).filter(|rest| *rest > 0)?;
+        Some((start, rest.min(part_size)))
+    }
+
+    /// Sends the parts that are missing, one after the other: an interruption costs the one under way. Several objects go at once
+    /// instead.
     async fn send(&self, upload: &mut Upload) -> Result<(), Failure> {
-        let count = self.pieces.len().div_ceil(upload.part_size);
-        let missing: Vec<u64> = (0..count).filter(|number| !upload.parts.contains_key(number)).collect();
-        let (id, part_size) = (upload.id.clone(), upload.part_size);
-        let sends = stream::iter(missing).map(|number| self.send_part(&id, part_size, number));
-        let mut sends = std::pin::pin!(sends.buffer_unordered(self.puts.parts_at_once));
-        // A failure ends what is under way with it: no more than one part a connection goes again.
-        while let Some(sent) = sends.next().await {
-            let (number, tag) = sent?;
+        for number in 0..self.pieces.len().div_ceil(upload.part_size) {
+            if upload.parts.contains_key(&number) {
+                continue;
+            }
+            let Some((start, len)) = self.span(upload.part_size, number) else { break };
+            let tag = self.send_part(&upload.id, number, start, len).await?;
+            if let Some(journal) = &mut upload.journal {
+                note_part(journal, self.pieces, start, len, number, &tag);
+            }
             upload.parts.insert(number, tag);
-            upload.note(self.pieces);
         }
         Ok(())
     }
 
-    async fn send_part(&self, id: &String, part_size: u64, number: u64) -> Result<(u64, String), Failure> {
+    async fn send_part(&self, id: &String, number: u64, start: u64, len: u64) -> Result<String, Failure> {
         let _admitted = self.puts.memory.acquire().await;
-        let start = number * part_size;
-        let len = part_size.min(self.pieces.len() - start);
         let bytes = self.pieces.read(start, usize::try_from(len).unwrap_or(usize::MAX)).await;
         let bytes = bytes.map_err(|error| Failure::of_body(&error))?;
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let sent =
             self.puts.clients.writer.put_part(self.path, id, index, PutPayload::from_bytes(bytes)).await;
-        Ok((number, sent?.content_id))
+        Ok(sent?.content_id)
     }
 
     async fn complete(&self, upload: &Upload) -> Result<(), Failure> {
@@ -150,17 +224,32 @@ impl Multipart<'_> {
     }
 }
 
+/// Notes that a part is there, after what was read for it.
+fn note_part(journal: &mut Journal, pieces: &Pieces, start: u64, len: u64, number: u64, tag: &str) {
+    pieces.record(start, start + len).iter().for_each(|line| journal.note(line));
+    journal.note(&format!("part {number} {tag}"));
+}
+
+/// A tag without quotation marks: services give it with and without.
+fn bare(tag: &str) -> &str {
+    tag.trim().trim_matches('"')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn notes_come_back() {
-        let (id, part_size, parts) = Upload::from_notes("8388608 2~ab c\n0 \"x\"\n3 \"y z\"").unwrap();
-        assert_eq!((id.as_str(), part_size), ("2~ab c", 8 << 20));
-        assert_eq!(parts, BTreeMap::from([(0, "\"x\"".to_owned()), (3, "\"y z\"".to_owned())]));
-        for bad in ["", "x", "0 id\n", "8 id\nx y\n", "8 id\n1\n"] {
-            assert!(Upload::from_notes(bad).is_none(), "{bad:?}");
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let text = "upload 8388608 2~ab c\nread 0 8388608 00\npart 0 \"x\"\npart 3 \"y z\"";
+        let noted = Noted::parse(&lines(text)).unwrap();
+        assert_eq!((noted.id.as_str(), noted.part_size), ("2~ab c", 8 << 20));
+        assert_eq!(noted.parts, BTreeMap::from([(0, "\"x\"".to_owned()), (3, "\"y z\"".to_owned())]));
+        for bad in ["", "x", "upload 0 id", "upload id", "part 0 x\nupload 8 id"] {
+            assert!(Noted::parse(&lines(bad)).is_none(), "{bad:?}");
         }
+        let without_parts = Noted::parse(&lines("upload 8 id\npart x\npart 1")).unwrap();
+        assert!(without_parts.parts.is_empty());
     }
 }

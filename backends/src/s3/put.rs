@@ -6,9 +6,9 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload}
 use tokio::sync::Semaphore;
 
 use super::client::Clients;
-use super::failure::Failure;
 use super::multipart::Multipart;
 use crate::body::Pieces;
+use crate::cloud::failure::Failure;
 use crate::journal::Journals;
 
 /// How objects are stored in one bucket.
@@ -20,7 +20,6 @@ pub(super) struct Puts {
     pub(super) part_size: u64,
     /// One for each part that may be in memory.
     pub(super) memory: Semaphore,
-    pub(super) parts_at_once: usize,
     /// Whether the service has not yet refused `If-None-Match`.
     has_conditions: AtomicBool,
 }
@@ -32,9 +31,8 @@ impl Puts {
         part_size: u64,
         parts_at_once: usize,
     ) -> Self {
-        let parts_at_once = parts_at_once.max(1);
-        let memory = Semaphore::new(parts_at_once);
-        Self { clients, journals, part_size, memory, parts_at_once, has_conditions: AtomicBool::new(true) }
+        let memory = Semaphore::new(parts_at_once.max(1));
+        Self { clients, journals, part_size, memory, has_conditions: AtomicBool::new(true) }
     }
 
     /// Stores an object; see the module's documentation.

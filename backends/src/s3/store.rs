@@ -1,24 +1,26 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fardel_store::{
     Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
 };
-use futures::StreamExt;
 use futures::stream::{self, BoxStream};
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
 use super::client::Clients;
-use super::failure::Failure;
 use super::multipart::MOST_PARTS;
 use super::put::Puts;
 use crate::Secret;
-use crate::body::{self, Pieces, in_memory};
+use crate::body::{self, Pieces};
+use crate::cloud::failure::Failure;
+use crate::cloud::read;
 use crate::journal::Journals;
 use crate::turns::Turns;
 
@@ -50,7 +52,7 @@ pub struct S3Options {
     pub certificates: Option<PathBuf>,
     /// Bodies beyond this go in parts of this length, in bytes; at least 5 MiB.
     pub part_size: u64,
-    /// Parts under way at once, each of them in memory.
+    /// Parts under way at once, each of them in memory and of another object.
     pub parts_at_once: usize,
     /// A request in which nothing has moved for so long is given up.
     pub stall: Duration,
@@ -90,6 +92,7 @@ pub struct S3Store {
     pub(super) clients: Clients,
     puts: Arc<Puts>,
     turns: Arc<Turns>,
+    cleaned: Arc<AtomicBool>,
     prefix: Arc<str>,
     place: String,
     listing: Listing,
@@ -118,6 +121,7 @@ impl S3Store {
             clients,
             puts: Arc::new(puts),
             turns: Arc::default(),
+            cleaned: Arc::default(),
             prefix: prefix.into(),
             place,
             listing: options.listing,
@@ -128,11 +132,6 @@ impl S3Store {
     pub(super) fn path(&self, key: &Key) -> Result<Path> {
         Path::parse(format!("{}{key}", self.prefix))
             .map_err(|error| Error::new(ErrorKind::Invalid, key, error))
-    }
-
-    async fn size(&self, key: &Key, path: &Path) -> Result<u64> {
-        let meta = self.clients.reader.head(path).await.map_err(|error| Failure::from(error).about(key))?;
-        Ok(meta.size)
     }
 }
 
@@ -150,78 +149,36 @@ impl Store for S3Store {
         self.puts.put_new(key, &path, &pieces).await?;
         drop(turn);
         body::remove_file(&body);
+        if !self.cleaned.swap(true, Ordering::Relaxed) {
+            self.puts.give_up_orphans(&self.prefix).await;
+        }
         Ok(())
     }
 
     async fn get_range(&self, key: &Key, range: ByteRange) -> Result<Bytes> {
-        let path = self.path(key)?;
-        let truncated = |size: u64| {
-            let message = format!("holds {size} bytes; more was asked for: {range:?}");
-            Error::new(ErrorKind::Truncated, key, message)
-        };
-        let mut options = GetOptions::default();
-        if let ByteRange::Span { start, len } = range {
-            match start.checked_add(len).filter(|_| len > 0) {
-                Some(end) => options.range = Some(GetRange::Bounded(start..end)),
-                // What cannot be asked for: whether it is there at all still matters.
-                None => {
-                    let size = self.size(key, &path).await?;
-                    let fits = start.checked_add(len).is_some_and(|end| end <= size);
-                    return if fits { Ok(Bytes::new()) } else { Err(truncated(size)) };
-                }
-            }
-        }
-        let answer = match self.clients.reader.get_opts(&path, options).await.map_err(Failure::from) {
-            Ok(answer) => answer,
-            Err(failure) if failure.kind() == ErrorKind::Truncated => {
-                return Err(truncated(self.size(key, &path).await?));
-            }
-            Err(failure) => return Err(failure.about(key)),
-        };
-        let size = answer.meta.size;
-        let wanted = match range {
-            ByteRange::All => 0..size,
-            ByteRange::Span { start, len } if start + len <= size => start..start + len,
-            ByteRange::Span { .. } => return Err(truncated(size)),
-        };
-        if answer.range != wanted {
-            return Err(Error::new(ErrorKind::Other, key, "another part came than was asked for"));
-        }
-        let len = in_memory(key, wanted.end - wanted.start)?;
-        let mut bytes = BytesMut::with_capacity(len.min(1 << 20));
-        let mut stream = answer.into_stream();
-        while let Some(part) = stream.next().await {
-            bytes.extend_from_slice(&part.map_err(|error| Failure::from(error).about(key))?);
-            if bytes.len() > len {
-                return Err(Error::new(ErrorKind::Other, key, "more bytes came than were told"));
-            }
-        }
-        match bytes.len() == len {
-            true => Ok(bytes.freeze()),
-            false => Err(Error::new(ErrorKind::Transient, key, "fewer bytes came than were told")),
-        }
+        read::read(&self.clients.reader, key, &self.path(key)?, range).await
     }
 
     fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<Listed>> {
-        let path = Prefix::new(prefix).and_then(|prefix| {
-            let path = format!("{}{}", self.prefix, prefix.as_str());
-            Path::parse(path).map_err(|error| Error::new(ErrorKind::Invalid, prefix.as_str(), error))
-        });
-        let path = match path {
-            Ok(path) => path,
+        let prefix = match Prefix::new(prefix) {
+            Ok(prefix) => format!("{}{}", self.prefix, prefix.as_str()),
             Err(error) => return stream::iter([Err(error)]).boxed(),
         };
-        let names = self.clients.reader.list(Some(&path)).filter_map(move |listed| {
-            let listed = match listed {
-                Ok(meta) => {
-                    let name = meta.location.as_ref().strip_prefix(&*self.prefix);
-                    name.map(|name| Ok(Listed { name: name.to_owned(), size: meta.size }))
-                }
-                Err(error) => Some(Err(Failure::from(error).about(&self.place))),
-            };
-            std::future::ready(listed)
+        let pages = stream::try_unfold(Some(None), move |after: Option<Option<String>>| {
+            let prefix = prefix.clone();
+            async move {
+                let Some(after) = after else { return Ok(None) };
+                let page = self.clients.requests.names(&prefix, after.as_deref()).await;
+                let page = page.map_err(|failure| failure.about(&self.place))?;
+                Ok::<_, Error>(Some((page.names, page.next.map(Some))))
+            }
         });
-        names.boxed()
+        let below = |listed: Listed| {
+            // Consoles make an empty object for a folder: this one would be the folder itself.
+            let name = listed.name.strip_prefix(&*self.prefix).filter(|name| !name.is_empty())?;
+            Some(Ok(Listed { name: name.to_owned(), ..listed }))
+        };
+        pages.map_ok(move |names| stream::iter(names.into_iter().filter_map(below))).try_flatten().boxed()
     }
 
     async fn delete(&self, key: &Key) -> Result<()> {

@@ -3,6 +3,7 @@ use fardel_store::{Error, ErrorKind, Key, Result};
 use futures::StreamExt;
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures::stream::{self, Stream};
+use tokio::sync::watch;
 
 use super::failure::Failure;
 use super::session::{Handle, Lease};
@@ -11,14 +12,23 @@ use crate::body::Pieces;
 use crate::journal::{Journal, Journals};
 use crate::staging;
 
-/// After so many bytes the file is synced and the journal written: at most so much is sent again.
-pub(super) const PART: u64 = 8 << 20;
+/// Bodies beyond this are resumed, in bytes.
+const RESUMED: u64 = 8 << 20;
+
+/// So many bytes may be on their way without being durable and written down: what an interruption costs at most.
+const UNCONFIRMED: u64 = 6 << 20;
+
+/// After so many acknowledged bytes the file is synced, and that written down.
+const STEP: u64 = 2 << 20;
 
 /// So many packets are on their way at once.
 const AHEAD: usize = 64;
 
 /// Bodies are read in blocks of this many bytes.
 const BLOCK: u64 = 1 << 20;
+
+/// How the note about the name of a temporary begins.
+pub(super) const TEMPORARY: &str = "temporary ";
 
 /// One object that is to be stored.
 pub(super) struct Put<'a> {
@@ -34,15 +44,15 @@ pub(super) struct Put<'a> {
 /// A temporary, how much of it is durable already, and where that is written down.
 struct Begun {
     temporary: Temporary,
-    name: String,
     durable: u64,
     journal: Option<Journal>,
 }
 
-/// Writes down how much of the temporary `name` is durable.
-fn note(journal: &mut Option<Journal>, name: &str, durable: u64, pieces: &Pieces) {
+/// Writes down that the temporary is durable from `start` to `end` too, after what was read for it.
+fn note(journal: &mut Option<Journal>, start: u64, end: u64, pieces: &Pieces) {
     if let Some(journal) = journal {
-        journal.write(&format!("{name} {durable}\n{}", pieces.record(durable)));
+        pieces.record(start, end).iter().for_each(|line| journal.note(line));
+        journal.note(&format!("durable {end}"));
     }
 }
 
@@ -85,22 +95,27 @@ impl Put<'_> {
     async fn begin(&self) -> Result<Begun> {
         let len = self.pieces.len();
         let mut journal = None;
-        if let Some(journals) = self.journals.filter(|_| len > PART && self.session.can_sync) {
+        if let Some(journals) = self.journals.filter(|_| len > RESUMED && self.session.can_sync) {
             let opened = journals.open(self.key, len, &self.pieces.hash().await?);
-            if let Some((opened, notes)) = opened {
-                if let Some((name, durable, record)) =
-                    notes.as_deref().and_then(|notes| read_notes(notes, len))
-                    && let Some(temporary) = self.take_up(&name, durable).await
+            if let Some((mut opened, notes)) = opened {
+                if let Some((name, durable)) = read_notes(&notes, len)
+                    && let Some(temporary) = self.take_up(name, durable).await
                 {
-                    self.pieces.recall(durable, record);
-                    return Ok(Begun { temporary, name, durable, journal: Some(opened) });
+                    self.pieces.recall_until(durable, &notes);
+                    return Ok(Begun { temporary, durable, journal: Some(opened) });
                 }
+                opened.restart();
                 journal = Some(opened);
             }
         }
         let name = staging::new_name()?;
         match self.staging.create(self.session, &name).await {
-            Ok(temporary) => Ok(Begun { temporary, name, durable: 0, journal }),
+            Ok(temporary) => {
+                if let Some(journal) = &mut journal {
+                    journal.note(&format!("{TEMPORARY}{name}"));
+                }
+                Ok(Begun { temporary, durable: 0, journal })
+            }
             Err(failure) => Err(self.explain("a temporary could not be made", &failure).await),
         }
     }
@@ -125,27 +140,31 @@ impl Put<'_> {
         }
         self.pieces.verify().await.map_err(Stopped::Body)?;
         if let Some(now) = attributes.mtime {
-            self.staging.clean(self.session, now).await;
+            self.staging.clean(self.session, self.journals, now).await;
         }
-        begun.durable = len;
-        note(&mut begun.journal, &begun.name, len, self.pieces);
+        note(&mut begun.journal, begun.durable, len, self.pieces);
         Ok(())
     }
 
-    /// Writes the rest of the body. Acknowledged parts are synced while the next ones are under way.
+    /// Writes the rest of the body. Acknowledged parts are synced while the next ones are under way; where that is written down, no
+    /// more goes than an interruption may cost.
     async fn write(&self, begun: &mut Begun) -> Result<(), Stopped> {
-        let file = &begun.temporary.file;
-        let writes = self.packets(begun.durable).map(|packet| write(file, packet)).buffered(AHEAD);
+        let Begun { temporary: Temporary { file, .. }, durable, journal } = begun;
+        let file = &*file;
+        let (allow, allowed) =
+            watch::channel(if journal.is_some() { *durable + UNCONFIRMED } else { u64::MAX });
+        let writes = self.packets(*durable, allowed).map(|packet| write(file, packet)).buffered(AHEAD);
         futures::pin_mut!(writes);
         let mut sync: Fuse<BoxFuture<'_, Result<(), Failure>>> = Fuse::terminated();
-        let (mut acknowledged, mut asked) = (begun.durable, begun.durable);
+        let (mut acknowledged, mut asked) = (*durable, *durable);
         loop {
             tokio::select! {
                 biased;
                 synced = &mut sync => {
                     synced.map_err(Stopped::Sync)?;
-                    begun.durable = asked;
-                    note(&mut begun.journal, &begun.name, asked, self.pieces);
+                    note(journal, *durable, asked, self.pieces);
+                    *durable = asked;
+                    allow.send_replace(asked + UNCONFIRMED);
                 }
                 written = writes.next() => match written {
                     Some(end) => acknowledged = end?,
@@ -153,21 +172,26 @@ impl Put<'_> {
                 },
             }
             // One sync at a time: it covers all that was acknowledged before it was asked for.
-            if begun.journal.is_some() && acknowledged >= asked + PART && sync.is_terminated() {
+            if journal.is_some() && acknowledged >= asked + STEP && sync.is_terminated() {
                 asked = acknowledged - acknowledged % BLOCK;
                 sync = file.sync().boxed().fuse();
             }
         }
     }
 
-    /// The body from `start` on, in packets with the place of each.
-    fn packets(&self, start: u64) -> impl Stream<Item = Result<(u64, Bytes)>> {
+    /// The body from `start` on, as far as is allowed by then, in packets with the place of each.
+    fn packets(&self, start: u64, allowed: watch::Receiver<u64>) -> impl Stream<Item = Result<(u64, Bytes)>> {
         let (len, packet) = (self.pieces.len(), self.session.packet);
         let pieces = self.pieces;
         let starts = (0..).map(move |n| start + n * BLOCK).take_while(move |from| *from < len);
-        let blocks = stream::iter(starts).map(move |from| async move {
-            let step = BLOCK.min(len - from);
-            (from, pieces.read(from, step as usize).await)
+        let blocks = stream::iter(starts).map(move |from| {
+            let mut allowed = allowed.clone();
+            async move {
+                let step = BLOCK.min(len - from);
+                // Who allows more lives as long as these packets are asked for.
+                let _ = allowed.wait_for(|end| from + step <= *end).await.map(drop);
+                (from, pieces.read(from, step as usize).await)
+            }
         });
         blocks.buffered(2).flat_map(move |(from, block)| {
             let packets: Vec<_> = match block {
@@ -288,10 +312,10 @@ async fn write(file: &Handle, packet: Result<(u64, Bytes)>) -> Result<u64, Stopp
     Ok(from + bytes.len() as u64)
 }
 
-/// The temporary's name, how much of it is durable, and what was read for it.
-fn read_notes(notes: &str, len: u64) -> Option<(String, u64, &str)> {
-    let (first, record) = notes.split_once('\n')?;
-    let (name, durable) = first.split_once(' ')?;
-    let durable = durable.parse().ok().filter(|durable| *durable <= len)?;
-    staging::is_name(name).then(|| (name.to_owned(), durable, record))
+/// The temporary's name, and how much of it is durable: lines `temporary NAME` first, then `durable END` for each sync.
+fn read_notes(notes: &[String], len: u64) -> Option<(&str, u64)> {
+    let (first, rest) = notes.split_first()?;
+    let name = first.strip_prefix(TEMPORARY).filter(|name| staging::is_name(name))?;
+    let durable = rest.iter().rev().find_map(|line| line.strip_prefix("durable ")?.parse().ok());
+    durable.filter(|durable| *durable <= len).map(|durable| (name, durable))
 }

@@ -3,9 +3,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use russh_sftp::protocol::{OpenFlags, StatusCode};
 
 use super::failure::Failure;
+use super::put::TEMPORARY;
 use super::session::{Handle, Lease};
+use crate::journal::Journals;
+use crate::litter::{ABANDONED, FORGOTTEN};
 use crate::made::Made;
-use crate::staging::{ABANDONED, STAGING, is_name};
+use crate::staging::{STAGING, is_name};
 
 /// Folders above one another, each asked for a few times.
 const MOST_STEPS: usize = 512;
@@ -67,19 +70,37 @@ impl Staging {
         Ok(Temporary { file: session.open(&path, OpenFlags::WRITE).await?, path })
     }
 
-    /// Removes abandoned temporaries, once in the life of the store. `now` is the server's idea of the time, in seconds.
+    /// Removes what uploads left that never go on, once in the life of the store. `now` is the server's idea of the time, in seconds.
     /// Best effort: a temporary that stays is only litter.
-    pub(super) async fn clean(&self, session: &Lease, now: u32) {
+    ///
+    /// Temporaries of this machine go when their object is there by now, or nothing was added to their journal for 30 days; those
+    /// of others when nobody has written to them for 7 days.
+    pub(super) async fn clean(&self, session: &Lease, journals: Option<&Journals>, now: u32) {
         if self.cleaned.swap(true, Ordering::Relaxed) {
             return;
         }
-        let folder = self.folder();
-        for (name, attributes) in session.folder(&folder, MOST_NAMES).await.unwrap_or_default() {
+        let mut known = Vec::new();
+        for left in journals.into_iter().flat_map(Journals::left) {
+            known.extend(temporary_of(&left.notes).map(str::to_owned));
+            let object = format!("{}{}", self.root, left.key);
+            let is_over = left.age > FORGOTTEN || matches!(session.look(&object).await, Ok(Some(_)));
+            if is_over && self.is_removed(session, temporary_of(&left.notes)).await {
+                left.remove();
+            }
+        }
+        for (name, attributes) in session.folder(&self.folder(), MOST_NAMES).await.unwrap_or_default() {
             let old = attributes.mtime.is_some_and(|mtime| u64::from(now.saturating_sub(mtime)) > ABANDONED);
-            if old && is_name(&name) && session.remove(&self.path(&name)).await.is_err() {
+            let is_litter = old && is_name(&name) && !known.contains(&name);
+            if is_litter && session.remove(&self.path(&name)).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Whether a temporary is gone, if it was not before.
+    async fn is_removed(&self, session: &Lease, name: Option<&str>) -> bool {
+        let Some(name) = name else { return true };
+        session.remove(&self.path(name)).await.map_or_else(|failure| failure.is_absent(), |()| true)
     }
 
     /// Makes a folder and all above it; those that are there are fine.
@@ -108,4 +129,9 @@ impl Staging {
         }
         Err(Failure::Protocol(format!("the folder {path} cannot be made, nor does it say why")))
     }
+}
+
+/// The name of the temporary that a journal speaks of.
+fn temporary_of(notes: &[String]) -> Option<&str> {
+    notes.first()?.strip_prefix(TEMPORARY).filter(|name| is_name(name))
 }

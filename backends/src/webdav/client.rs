@@ -3,14 +3,14 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use fardel_store::{Error, ErrorKind, Result};
 use futures::{Stream, StreamExt};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url, redirect};
 
 use super::credentials::Credentials;
 use super::failure::Failure;
 use super::multistatus::{self, Item};
 use crate::pulse::Pulse;
-use crate::tls;
+use crate::{pause, tls};
 
 /// A connection has to stand within this time.
 const CONNECT: Duration = Duration::from_secs(30);
@@ -20,9 +20,6 @@ const IDLE: Duration = Duration::from_secs(4);
 
 /// How often a request is made again because the server asks for it.
 const REQUESTS: u32 = 4;
-
-/// A server that asks for a longer pause gets this one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 
 /// No listing of a folder of ours comes near, in bytes.
 const LONGEST_LISTING: u64 = 64 << 20;
@@ -94,7 +91,7 @@ impl Client {
         loop {
             let request = self.request(method.clone(), url.clone()).headers(headers.clone()).body(body);
             let answer = Pulse::new().watch(request.send(), self.stall).await??;
-            match pause(&answer) {
+            match pause::asked_for(answer.status(), answer.headers()) {
                 Some(pause) if made < REQUESTS => tokio::time::sleep(pause).await,
                 _ => return success(answer),
             }
@@ -133,11 +130,11 @@ impl Client {
             .header(CONTENT_TYPE, "application/octet-stream")
             .body(reqwest::Body::wrap_stream(beating));
         let answer = pulse.watch(request.send(), self.stall).await??;
-        if let Some(pause) = pause(&answer) {
+        if let Some(pause) = pause::asked_for(answer.status(), answer.headers()) {
             return Ok(Sent::Wait(pause));
         }
         let answer = success(answer)?;
-        let now = answer.headers().get("date").and_then(|date| multistatus::seconds(date.to_str().ok()?));
+        let now = pause::date(answer.headers());
         self.body(answer, LONGEST_LISTING).await?;
         Ok(Sent::Done { now })
     }
@@ -207,20 +204,8 @@ pub(super) enum Sent {
 
 fn success(answer: Response) -> Result<Response, Failure> {
     let status = answer.status();
-    if status.is_success() { Ok(answer) } else { Err(Failure::Status(status)) }
-}
-
-/// For how long a server that is overloaded asks to be left alone.
-fn pause(answer: &Response) -> Option<Duration> {
-    if !matches!(answer.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
-        return None;
+    if status.is_success() {
+        return Ok(answer);
     }
-    let header = |name: HeaderName| answer.headers().get(name)?.to_str().ok();
-    let asked = header(RETRY_AFTER)?.trim();
-    let seconds = asked.parse().ok().or_else(|| {
-        // A date counts from the server's own.
-        let from = header(reqwest::header::DATE).and_then(multistatus::seconds)?;
-        u64::try_from(multistatus::seconds(asked)? - from).ok()
-    })?;
-    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
+    Err(Failure::Status(status, pause::asked_for(status, answer.headers())))
 }

@@ -1,5 +1,6 @@
 use std::error::Error as _;
 use std::fmt;
+use std::time::Duration;
 
 use fardel_store::{Error, ErrorKind};
 use reqwest::StatusCode;
@@ -9,8 +10,8 @@ use crate::pulse::Stopped;
 /// Why a request came to nothing, before it is known which object it was about.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The server says no.
-    Status(StatusCode),
+    /// The server says no, and perhaps how long it wants to be left alone.
+    Status(StatusCode, Option<Duration>),
     /// The line failed, or stood still.
     Lost(String),
     /// This is not the server it should be.
@@ -52,7 +53,7 @@ impl From<Stopped> for Failure {
 
 impl Failure {
     pub(super) fn is(&self, code: StatusCode) -> bool {
-        matches!(self, Self::Status(found) if *found == code)
+        matches!(self, Self::Status(found, _) if *found == code)
     }
 
     /// Whether it could come from a folder that is missing: servers have four ways to say so.
@@ -69,7 +70,7 @@ impl Failure {
     /// What a caller of the store would act on.
     pub(super) fn kind(&self) -> ErrorKind {
         match self {
-            Self::Status(code) => match code.as_u16() {
+            Self::Status(code, _) => match code.as_u16() {
                 404 | 410 => ErrorKind::NotFound,
                 401 | 403 | 407 => ErrorKind::Denied,
                 412 => ErrorKind::Exists,
@@ -88,7 +89,7 @@ impl Failure {
 
     /// The failure of reading or removing `object`.
     pub(super) fn about(&self, object: impl fmt::Display) -> Error {
-        Error::new(self.kind(), object, self)
+        Error::new(self.kind(), object, self).with_delay(self.delay())
     }
 
     /// The failure of storing `object`: never a kind that would say something about the object itself.
@@ -99,15 +100,19 @@ impl Failure {
         };
         match self {
             Self::Body(error) => error.clone(),
-            _ => Error::new(kind, object, format!("{what}: {self}")),
+            _ => Error::new(kind, object, format!("{what}: {self}")).with_delay(self.delay()),
         }
+    }
+
+    fn delay(&self) -> Option<Duration> {
+        if let Self::Status(_, delay) = self { *delay } else { None }
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status(code) => {
+            Self::Status(code, _) => {
                 write!(f, "the server answers {code}")?;
                 match code.as_u16() {
                     401 => f.write_str(": it wants a name and a password, or other ones"),

@@ -69,7 +69,7 @@ impl RemoteFolders {
         while let Some(folder) = missing.pop() {
             match self.client.tell("MKCOL", &folder, HeaderMap::new()).await {
                 // Somebody else was first; servers have several ways to say so.
-                Err(failure) if matches!(failure, Failure::Status(_)) => {
+                Err(failure) if matches!(failure, Failure::Status(..)) => {
                     match self.client.propfind(&folder, "0").await? {
                         Some(_) => {}
                         None => return Err(failure),

@@ -5,6 +5,8 @@ use quick_xml::NsReader;
 use quick_xml::events::Event;
 use quick_xml::name::{Namespace, ResolveResult};
 
+use crate::pause;
+
 /// Elements nest no deeper in any answer to our question.
 const DEEPEST: usize = 32;
 
@@ -137,7 +139,7 @@ impl Parser {
             }
             Element::Collection if in_propstat => self.properties.is_folder = true,
             Element::Length if in_propstat => self.properties.size = text.parse().ok(),
-            Element::Modified if in_propstat => self.properties.modified = seconds(text),
+            Element::Modified if in_propstat => self.properties.modified = pause::seconds(text),
             Element::PropStat if self.is_found => {
                 self.item.is_folder |= self.properties.is_folder;
                 self.item.size = self.item.size.or(self.properties.size);
@@ -160,11 +162,6 @@ pub(super) fn path(href: &str) -> Result<String, String> {
         return Err(format!("{href:?} is no path"));
     }
     Ok(percent_decode_str(path).decode_utf8_lossy().trim_end_matches('/').to_owned())
-}
-
-/// The time of an HTTP header, in seconds since 1970.
-pub(super) fn seconds(text: &str) -> Option<i64> {
-    jiff::fmt::rfc2822::parse(text).ok().map(|time| time.timestamp().as_second())
 }
 
 #[cfg(test)]

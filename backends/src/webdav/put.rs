@@ -52,9 +52,9 @@ impl Put<'_> {
                 Ok(Sent::Wait(pause)) if attempt < ATTEMPTS => {
                     tokio::time::sleep(pause).await;
                 }
-                Ok(Sent::Wait(_)) => {
+                Ok(Sent::Wait(pause)) => {
                     let message = "the server asks again and again to wait";
-                    return Err(Error::new(ErrorKind::Transient, self.key, message));
+                    return Err(Error::new(ErrorKind::Transient, self.key, message).with_delay(Some(pause)));
                 }
                 // Somebody removed the folder, empty as it was.
                 Err(failure) if failure.may_lack_a_folder() && attempt == 1 => self.folders.forget(),

@@ -19,7 +19,8 @@ use super::folders::RemoteFolders;
 use super::put::Put;
 use super::read;
 use crate::body::{self, Pieces};
-use crate::staging::{ABANDONED, STAGING, is_name};
+use crate::litter::ABANDONED;
+use crate::staging::{STAGING, is_name};
 use crate::turns::Turns;
 use crate::{tls, walk};
 

@@ -41,6 +41,26 @@ pub enum Remote {
         /// The profile whose keys are used.
         profile: Option<String>,
     },
+    /// `gs://BUCKET/PREFIX?endpoint=…`.
+    Google {
+        /// The bucket.
+        bucket: String,
+        /// What all names begin with.
+        prefix: String,
+        /// The service, unless it is Google's.
+        endpoint: Option<String>,
+    },
+    /// `az://CONTAINER/PREFIX?account=…&endpoint=…`.
+    Azure {
+        /// The container.
+        container: String,
+        /// What all names begin with.
+        prefix: String,
+        /// The storage account.
+        account: Option<String>,
+        /// The account's URL, unless it is at Azure's.
+        endpoint: Option<String>,
+    },
 }
 
 impl Remote {
@@ -55,6 +75,8 @@ impl Remote {
             "webdav+http" | "webdav" => Some(webdav(&format!("http:{rest}"))),
             "webdav+https" | "webdavs" => Some(webdav(&format!("https:{rest}"))),
             "s3" => Some(s3(text)),
+            "gs" => Some(google(text)),
+            "az" => Some(azure(text)),
             _ => None,
         }
     }
@@ -88,19 +110,34 @@ impl fmt::Display for Remote {
                 None => f.write_str(url),
             },
             Self::S3 { bucket, prefix, endpoint, region, profile } => {
-                write!(f, "s3://{bucket}/{prefix}")?;
                 let options = [("endpoint", endpoint), ("region", region), ("profile", profile)];
-                let mut mark = '?';
-                for (name, value) in
-                    options.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
-                {
-                    write!(f, "{mark}{name}={value}")?;
-                    mark = '&';
-                }
-                Ok(())
+                write_bucket(f, "s3", bucket, prefix, &options)
+            }
+            Self::Google { bucket, prefix, endpoint } => {
+                write_bucket(f, "gs", bucket, prefix, &[("endpoint", endpoint)])
+            }
+            Self::Azure { container, prefix, account, endpoint } => {
+                let options = [("account", account), ("endpoint", endpoint)];
+                write_bucket(f, "az", container, prefix, &options)
             }
         }
     }
+}
+
+fn write_bucket(
+    f: &mut fmt::Formatter<'_>,
+    scheme: &str,
+    bucket: &str,
+    prefix: &str,
+    options: &[(&str, &Option<String>)],
+) -> fmt::Result {
+    write!(f, "{scheme}://{bucket}/{prefix}")?;
+    let mut mark = '?';
+    for (name, value) in options.iter().filter_map(|(name, value)| Some((name, value.as_ref()?))) {
+        write!(f, "{mark}{name}={value}")?;
+        mark = '&';
+    }
+    Ok(())
 }
 
 fn url(text: &str) -> Result<Url, String> {
@@ -158,26 +195,44 @@ fn webdav(text: &str) -> Result<Remote, String> {
 }
 
 fn s3(text: &str) -> Result<Remote, String> {
-    let url = url(text)
-        .map_err(|_| "it has this form: s3://BUCKET/PREFIX?endpoint=https://…&region=…".to_owned())?;
+    let (bucket, prefix, [endpoint, region, profile]) = bucket(text, ["endpoint", "region", "profile"])?;
+    Ok(Remote::S3 { bucket, prefix, endpoint, region, profile })
+}
+
+fn google(text: &str) -> Result<Remote, String> {
+    let (bucket, prefix, [endpoint]) = bucket(text, ["endpoint"])?;
+    Ok(Remote::Google { bucket, prefix, endpoint })
+}
+
+fn azure(text: &str) -> Result<Remote, String> {
+    let (container, prefix, [endpoint, account]) = bucket(text, ["endpoint", "account"])?;
+    Ok(Remote::Azure { container, prefix, account, endpoint })
+}
+
+/// The bucket, the prefix, and the options of these names, of which the first is `endpoint`.
+fn bucket<const N: usize>(
+    text: &str,
+    names: [&str; N],
+) -> Result<(String, String, [Option<String>; N]), String> {
+    let form = |_| {
+        let scheme = text.split(':').next().unwrap_or_default();
+        format!("it has this form: {scheme}://BUCKET/PREFIX?{}=…", names.join("=…&"))
+    };
+    let url = url(text).map_err(form)?;
     if !url.username().is_empty() || url.password().is_some() || url.port().is_some() {
         return Err(
-            "keys or a port stand in it; keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a \
-                    profile, the service from ?endpoint="
+            "keys or a port stand in it; keys come from the environment or a profile, the service from ?endpoint="
                 .to_owned(),
         );
     }
-    let (mut endpoint, mut region, mut profile) = (None, None, None);
+    let mut options = [const { None }; N];
     for (name, value) in url.query_pairs() {
-        let option = match &*name {
-            "endpoint" => &mut endpoint,
-            "region" => &mut region,
-            "profile" => &mut profile,
-            _ => return Err("it has an option that is none of endpoint, region and profile".to_owned()),
+        let Some(at) = names.iter().position(|known| *known == name) else {
+            return Err(format!("it has an option that is none of {}", names.join(", ")));
         };
-        *option = Some(value.into_owned());
+        options[at] = Some(value.into_owned());
     }
-    if let Some(endpoint) = &endpoint {
+    if let Some(endpoint) = &options[0] {
         let parsed = Url::parse(endpoint).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let parsed = parsed.ok_or("its endpoint is no http:// or https:// URL")?;
         if !parsed.username().is_empty() || parsed.password().is_some() {
@@ -186,7 +241,7 @@ fn s3(text: &str) -> Result<Remote, String> {
     }
     let bucket = url.host_str().unwrap_or_default().to_owned();
     let prefix = decoded(url.path())?.trim_matches('/').to_owned();
-    Ok(Remote::S3 { bucket, prefix, endpoint, region, profile })
+    Ok((bucket, prefix, options))
 }
 
 #[cfg(test)]
@@ -207,6 +262,9 @@ mod tests {
             "webdav+http://127.0.0.1:8080/x",
             "s3://bucket/some/prefix?endpoint=http://127.0.0.1:9000&region=eu&profile=p",
             "s3://bucket/",
+            "gs://bucket/some/prefix",
+            "gs://bucket/?endpoint=http://127.0.0.1:4443",
+            "az://container/p?account=a&endpoint=http://127.0.0.1:10000/a",
         ] {
             assert_eq!(parse(text).to_string(), text);
         }
@@ -241,10 +299,13 @@ mod tests {
             "s3://bucket/x?secret=hunter2",
             "s3://bucket/x?endpoint=hunter2",
             "s3://bucket/x?endpoint=http://a:hunter2@h",
+            "gs://bucket/x?account=hunter2",
+            "az://key:hunter2@container/x",
+            "az://container/x?sig=hunter2",
         ] {
             let why = Remote::parse(text).expect(text).expect_err(text);
             assert!(!why.contains("hunter2"), "{text}: {why}");
         }
-        assert!(Remote::parse("/srv/x").is_none() && Remote::parse("gs://x/y").is_none());
+        assert!(Remote::parse("/srv/x").is_none() && Remote::parse("ftp://x/y").is_none());
     }
 }

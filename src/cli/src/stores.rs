@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fardel_backends::Secret;
+use fardel_backends::cloud::{AzureOptions, CloudOptions, CloudStore, GcsOptions};
 use fardel_backends::s3::{S3Options, S3Store};
 use fardel_backends::sftp::{SftpOptions, SftpStore, SshHost};
 use fardel_backends::webdav::{Credentials, WebDavOptions, WebDavStore, find_in_netrc};
@@ -70,6 +71,18 @@ pub fn open(config: &Config, remote: &Remote, journal: Option<PathBuf>) -> Resul
                 ..S3Options::new(bucket, prefix)
             };
             Arc::new(Retrying::new(S3Store::open(&options).map_err(unusable)?))
+        }
+        Remote::Google { bucket, prefix, endpoint } => {
+            let common = CloudOptions { certificates: settings.ca_file, ..CloudOptions::default() };
+            let endpoint = endpoint.clone();
+            let options = GcsOptions { endpoint, common, ..GcsOptions::new(bucket, prefix) };
+            Arc::new(Retrying::new(CloudStore::google(&options).map_err(unusable)?))
+        }
+        Remote::Azure { container, prefix, account, endpoint } => {
+            let common = CloudOptions { certificates: settings.ca_file, ..CloudOptions::default() };
+            let (account, endpoint) = (account.clone(), endpoint.clone());
+            let options = AzureOptions { account, endpoint, common, ..AzureOptions::new(container, prefix) };
+            Arc::new(Retrying::new(CloudStore::azure(&options).map_err(unusable)?))
         }
     })
 }

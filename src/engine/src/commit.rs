@@ -16,7 +16,7 @@ use crate::catalog::{Catalog, key_of};
 use crate::index::is_usable;
 use crate::repository::Repository;
 use crate::snapshots::{Sealed, Snapshots, Tombs};
-use crate::{Error, Result};
+use crate::{Error, Result, lists};
 
 /// Lists above this number are merged into one.
 const MAX_LISTS: usize = 8;
@@ -156,7 +156,8 @@ fn put_lists(
     let old = base.map(|manifest| &manifest.lists[..]).unwrap_or_default();
     for list in old.iter().filter(|_| old.len() < MAX_LISTS) {
         // A list that cannot be read is replaced by naming its packs anew.
-        let Some(stored) = catalog.lists.get(&list.hash) else { continue };
+        let stored = catalog.lists.get(&list.hash).filter(|stored| stored.size <= lists::MAX_SIZE);
+        let Some(stored) = stored else { continue };
         let bytes = repo.store().get(&stored.key)?;
         let Ok(entries) = pack_list::from_bytes(&bytes) else { continue };
         if ObjectHash::of(&bytes) != list.hash {

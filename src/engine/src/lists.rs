@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fardel_format::ObjectHash;
 use fardel_format::pack_list::PackEntry;
 
+/// Lists beyond this are not read, in bytes: nobody has the tens of terabytes of packs that they would name.
+pub const MAX_SIZE: u64 = 64 << 20;
+
 /// Packs in all lists that are kept; each is 40 bytes.
 const ROOM: usize = 1 << 20;
 
@@ -47,6 +50,7 @@ impl Lists {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshots::Snapshots;
 
     #[test]
     fn lists_are_read_once_and_take_no_more_than_the_room() {
@@ -60,5 +64,20 @@ mod tests {
             assert!(lists.get_or_read(&hash(n), || Err("it was read before")).is_ok());
         }
         assert_eq!(lists.get_or_read(&hash(0), || Err("it was let go")), Err("it was let go"));
+    }
+
+    #[test]
+    fn a_list_that_nobody_would_write_is_not_read() {
+        let fixture = crate::testing::fixture();
+        fixture.write("a", "a");
+        fixture.backup(&[&fixture.source()]);
+        let (repo, mut catalog) = fixture.open();
+        let snapshots = Snapshots::load(&repo, &catalog).unwrap();
+        let manifest = &snapshots.sealed[0].manifest;
+        assert!(!repo.closure(&catalog, manifest).unwrap().is_empty());
+        let (repo, _) = fixture.open();
+        catalog.lists.values_mut().for_each(|stored| stored.size = MAX_SIZE + 1);
+        let error = repo.closure(&catalog, manifest).unwrap_err().to_string();
+        assert!(error.contains("lists/") && error.contains("a list"), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use crate::bridge::Blocking;
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::copies::{Copies, Other};
 use crate::keyring::{Keys, Material};
-use crate::lists::Lists;
+use crate::lists::{self, Lists};
 use crate::{Error, Result};
 
 /// Largest small object (record, tomb, seal), in bytes.
@@ -219,6 +219,10 @@ impl Repository {
         let plainest = key_of(name, FanOut::FLAT);
         let read = |store: &Blocking, catalog: &Catalog| {
             let stored = catalog.get(name).ok_or_else(|| missing(&plainest))?;
+            if stored.size > lists::MAX_SIZE {
+                let error = fardel_format::Error::TooLarge { what, limit: lists::MAX_SIZE };
+                return Err(Error::object(&stored.key, error));
+            }
             let bytes = store.get(&stored.key)?;
             if name.content_hash().is_some_and(|hash| ObjectHash::of(&bytes) != hash) {
                 let why = "its hash differs from its name".into();

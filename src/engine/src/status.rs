@@ -22,10 +22,8 @@ pub use wholeness::{Lacks, Wholeness};
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository};
 use crate::snapshots::{Sealed, Snapshots};
-use crate::{Error, Result};
+use crate::{Error, Result, lists};
 
-/// Lists beyond this are not read, in bytes: nobody has the tens of terabytes of packs that they would name.
-const MAX_LIST: u64 = 64 << 20;
 /// Missing objects that a [`Status`] names at most.
 pub const MAX_NAMES: usize = 1000;
 
@@ -412,7 +410,7 @@ impl Explained {
             let Ok(manifest) = manifest else { continue };
             explained.0.insert(manifest.root.hash);
             for list in &manifest.lists {
-                let stored = catalog.lists.get(&list.hash).filter(|stored| stored.size <= MAX_LIST);
+                let stored = catalog.lists.get(&list.hash).filter(|stored| stored.size <= lists::MAX_SIZE);
                 if explained.0.insert(list.hash)
                     && stored.is_some()
                     && let Some(packs) = there(repo.list(catalog, &list.hash))?

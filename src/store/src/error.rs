@@ -1,4 +1,5 @@
 use std::fmt;
+use std::time::Duration;
 
 /// What went wrong, as far as a caller would act on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub struct Error {
     pub object: String,
     /// What happened, for people.
     pub message: String,
+    /// How long the store asks to be left alone before the next attempt.
+    pub delay: Option<Duration>,
 }
 
 /// The result of a request.
@@ -43,7 +46,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error about `object`.
     pub fn new(kind: ErrorKind, object: impl fmt::Display, message: impl fmt::Display) -> Self {
-        Self { kind, object: object.to_string(), message: message.to_string() }
+        Self { kind, object: object.to_string(), message: message.to_string(), delay: None }
+    }
+
+    /// The same error, with how long the store asks to be left alone.
+    #[must_use]
+    pub fn with_delay(self, delay: Option<Duration>) -> Self {
+        Self { delay, ..self }
     }
 
     /// An error of the operating system about `object`.

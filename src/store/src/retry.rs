@@ -19,6 +19,9 @@ use crate::{Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Liste
 /// How many bytes are read back at once when an object is compared with a body.
 const COMPARE_STEP: u64 = 1 << 20;
 
+/// A store that asks to be left alone for longer gets this pause, and then another error.
+const LONGEST_DELAY: Duration = Duration::from_secs(120);
+
 /// How often and how soon a request is made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -79,7 +82,9 @@ impl<S: Store> Retrying<S> {
         if error.kind != ErrorKind::Transient || failure + 1 >= self.policy.attempts {
             return Err(error);
         }
-        let pause = self.policy.pause(failure);
+        // What the store asks for is the least; clients that were sent away together still come back apart.
+        let asked = error.delay.unwrap_or_default().min(LONGEST_DELAY);
+        let pause = asked + self.policy.pause(failure);
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }

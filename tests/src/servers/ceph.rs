@@ -110,14 +110,7 @@ impl Ceph {
     /// When the gateway does not let us.
     #[must_use]
     pub fn make_bucket<'a>(&self, name: &'a str) -> &'a str {
-        let mut command = Command::new("curl");
-        command.args(["-sSf", "-X", "PUT", "--aws-sigv4", "aws:amz:us-east-1:s3"]);
-        // The hash of nothing: this curl signs it and does not send it by itself.
-        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        command.args(["-H", &format!("x-amz-content-sha256: {nothing}")]);
-        command.args(["--user", &format!("{}:{}", Self::KEY, Self::SECRET)]);
-        let output = command.arg(format!("{}/{name}", self.url())).output().expect("curl runs");
-        assert!(output.status.success(), "{}", crate::programs::said(&output));
+        let _ = self.ask("PUT", name, None);
         name
     }
 
@@ -184,6 +177,26 @@ impl Ceph {
         wait_for_the_end_of(&[pid]);
         // The number may be another process's soon.
         std::fs::remove_file(&file).expect("it is ours");
+    }
+
+    /// Makes a request as nobody of ours would, and returns what is answered. The path is taken as it is; it begins with the
+    /// bucket, and may end in a query.
+    ///
+    /// # Panics
+    /// When the gateway refuses it.
+    #[must_use]
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Path>) -> String {
+        let mut command = Command::new("curl");
+        command.args(["-sSf", "--path-as-is", "-X", method, "--aws-sigv4", "aws:amz:us-east-1:s3"]);
+        // This curl signs what is said of the body, and does not say it by itself.
+        command.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+        command.args(["--user", &format!("{}:{}", Self::KEY, Self::SECRET)]);
+        if let Some(body) = body {
+            command.arg("--data-binary").arg(format!("@{}", body.display()));
+        }
+        let output = command.arg(format!("{}/{path}", self.url())).output().expect("curl runs");
+        assert!(output.status.success(), "{method} {path}: {}", crate::programs::said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The processes of the cluster.

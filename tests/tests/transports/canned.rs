@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// What a client asked for.
 #[derive(Clone, Debug)]
@@ -14,6 +15,8 @@ pub struct Asked {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: u64,
+    /// When all of it was read.
+    pub at: Instant,
 }
 
 impl Asked {
@@ -39,7 +42,16 @@ impl Canned {
         read: fn(&mut dyn Read) -> u64,
         answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(0, read, answer)
+    }
+
+    /// The same on a port that is known already.
+    pub fn start_at(
+        port: u16,
+        read: fn(&mut dyn Read) -> u64,
+        answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (ended, asked) = (Arc::new(AtomicBool::new(false)), Arc::<Mutex<Vec<Asked>>>::default());
         let (stop, log, answer) = (ended.clone(), asked.clone(), Arc::new(answer));
@@ -54,6 +66,10 @@ impl Canned {
             }
         });
         Self { port, ended, asked, listener: Some(thread) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn url(&self) -> String {
@@ -100,9 +116,10 @@ fn serve(
             let Some((name, value)) = line.trim_end().split_once(':') else { break };
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut asked = Asked { method, path, headers, body: 0 };
+        let mut asked = Asked { method, path, headers, body: 0, at: Instant::now() };
         let len: u64 = asked.header("content-length").and_then(|len| len.parse().ok()).unwrap_or_default();
         asked.body = read(&mut (&mut reader).take(len));
+        asked.at = Instant::now();
         let number = {
             let mut log = log.lock().unwrap();
             log.push(asked.clone());

@@ -5,11 +5,12 @@ use fardel_backends::s3::{S3Options, S3Store};
 use fardel_store::{Body, ByteRange, ErrorKind, Retrying, Store, conformance};
 use fardel_tests::proxy::{End, Proxy, Strike, Way};
 use fardel_tests::servers::Ceph;
+use futures::StreamExt;
 
 use super::canned::{Answer, Asked, Canned, read_all};
 use super::samples::{MIB, files_below, key, names, noise};
 
-fn options(url: &str, bucket: &str, prefix: &str) -> S3Options {
+pub fn options(url: &str, bucket: &str, prefix: &str) -> S3Options {
     S3Options {
         endpoint: Some(url.to_owned()),
         region: Some("us-east-1".into()),
@@ -18,7 +19,7 @@ fn options(url: &str, bucket: &str, prefix: &str) -> S3Options {
     }
 }
 
-fn open(options: &S3Options) -> S3Store {
+pub fn open(options: &S3Options) -> S3Store {
     S3Store::open(options).unwrap()
 }
 
@@ -34,7 +35,7 @@ async fn conforms_at_ceph() {
 }
 
 /// A store whose uploads can be cut, with one part at a time.
-fn behind(line: &Proxy, bucket: &str, place: &Path) -> S3Store {
+pub fn behind(line: &Proxy, bucket: &str, place: &Path) -> S3Store {
     let journal = Some(place.join("journal"));
     open(&S3Options { journal, parts_at_once: 1, ..options(&line.url(), bucket, "r") })
 }
@@ -145,6 +146,94 @@ fn canned(answer: impl Fn(&Asked, usize) -> Answer + Send + Sync + 'static) -> (
 fn error(status: &str, code: &str) -> Answer {
     let body = format!("<Error><Code>{code}</Code><Message>{code}</Message></Error>");
     Some((status.to_owned(), body.into_bytes()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_of_any_name_are_shown() {
+    let Some(ceph) = Ceph::shared() else { return };
+    let bucket = ceph.make_bucket("strangers");
+    let store = open(&options(&ceph.url(), bucket, "r"));
+    store.put_new(&key("packs/ab/one.age"), Body::from(vec![0; 7])).await.unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("stranger");
+    std::fs::write(&file, "stranger").unwrap();
+    for name in ["a//b", "/c", "d/../e", "packs/ab/", "f%20%2B%26%3Cg", "h%01", "i%25j", "k/."] {
+        let _ = ceph.ask("PUT", &format!("{bucket}/r/{name}"), Some(&file));
+    }
+    let expected =
+        ["/c", "a//b", "d/../e", "f +&<g", "h\u{1}", "i%j", "k/.", "packs/ab/", "packs/ab/one.age"];
+    assert_eq!(names(&store).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_goes_from_page_to_page() {
+    let page = |from: u32, to: u32, next: &str| {
+        let entry = |n| format!("<Contents><Key>r/a%2F%2F{n}</Key><Size>{n}</Size></Contents>");
+        let entries: String = (from..to).map(entry).collect();
+        let body = format!("<R><EncodingType>url</EncodingType>{next}{entries}</R>");
+        Some(("200 OK".to_owned(), body.into_bytes()))
+    };
+    let server = Canned::start(read_all, move |asked, number| match number {
+        2 => error("503 Service Unavailable", "SlowDown"),
+        _ if asked.path.contains("continuation-token=t%2F1") => {
+            page(3, 5, "<IsTruncated>false</IsTruncated>")
+        }
+        _ => page(0, 3, "<IsTruncated>true</IsTruncated><NextContinuationToken>t/1</NextContinuationToken>"),
+    });
+    let store = open(&options(&server.url(), "bucket", "r"));
+    assert_eq!(names(&store).await, ["a//0", "a//1", "a//2", "a//3", "a//4"]);
+    assert!(server.asked().iter().all(|asked| asked.path.contains("prefix=r%2F")), "{:?}", server.asked());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listing_that_cannot_be_read_is_an_error_and_not_an_end() {
+    let truncated = "<R><IsTruncated>true</IsTruncated></R>";
+    for answer in [
+        "",
+        "<R>",
+        "<!DOCTYPE a [<!ENTITY b \"c\">]><R>&b;</R>",
+        truncated,
+        "<R><Contents><Size>1</Size></Contents></R>",
+    ] {
+        let server =
+            Canned::start(read_all, move |_, _| Some(("200 OK".to_owned(), answer.as_bytes().to_vec())));
+        let store = open(&options(&server.url(), "bucket", ""));
+        let listed: Vec<_> = store.list("").collect().await;
+        assert!(listed.last().is_some_and(Result::is_err), "{answer}: {listed:?}");
+    }
+}
+
+/// Waits as the service asks, before the same request comes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_asks_for_a_pause_gets_it() {
+    let slow = || {
+        let body = b"<Error><Code>SlowDown</Code><Message>why</Message></Error>".to_vec();
+        Some(("503 Slow\r\nRetry-After: 1".to_owned(), body))
+    };
+    // The first of each kind is sent away.
+    let seen = std::sync::Mutex::new(std::collections::HashSet::new());
+    let server = Canned::start(read_all, move |asked, number| {
+        let is_listing = asked.path.contains("list-type");
+        match &*asked.method {
+            "HEAD" if number <= 3 => error("404 Not Found", "NoSuchKey"),
+            "HEAD" => found(300),
+            "GET" if asked.path.contains("uploads") => error("403 Forbidden", "AccessDenied"),
+            method if seen.lock().unwrap().insert((method.to_owned(), is_listing)) => slow(),
+            _ if is_listing => Some(("200 OK".to_owned(), b"<R></R>".to_vec())),
+            _ => found(300),
+        }
+    });
+    let store = Retrying::new(open(&options(&server.url(), "bucket", "")));
+    store.put_new(&key("a"), Body::from(vec![0; 300])).await.unwrap();
+    store.get_range(&key("a"), ByteRange::All).await.unwrap();
+    assert!(names(&store).await.is_empty());
+    let asked = server.asked();
+    for (method, what) in [("PUT", "/a"), ("GET", "/a"), ("GET", "list-type")] {
+        let of_it = asked.iter().filter(|asked| asked.method == method && asked.path.contains(what));
+        let at: Vec<_> = of_it.map(|asked| asked.at).collect();
+        assert_eq!(at.len(), 2, "{method} {what}: {asked:?}");
+        assert!(at[1] - at[0] >= std::time::Duration::from_secs(1), "{method} {what}: {asked:?}");
+    }
 }
 
 fn found(len: usize) -> Answer {

@@ -1,9 +1,10 @@
 use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fardel_backends::Secret;
 use fardel_backends::webdav::{Credentials, WebDavOptions, WebDavStore};
-use fardel_store::{Body, ByteRange, ErrorKind, Store, conformance};
+use fardel_store::{Body, ByteRange, ErrorKind, Retrying, Store, conformance};
 use fardel_tests::servers::Dav;
 
 use super::canned::{Answer, Asked, Canned, read_all};
@@ -180,6 +181,23 @@ async fn a_server_that_asks_to_wait_is_waited_for() {
     assert_eq!(store.get_range(&key("a"), ByteRange::All).await.unwrap(), [1, 2, 3][..]);
     assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
     assert_eq!(server.asked().len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_is_asked_for_is_kept_whoever_tries_again() {
+    let puts = AtomicUsize::new(0);
+    let (server, store) = canned(move |asked, number| match asked.method.as_str() {
+        "PROPFIND" if asked.path == "/dav/a" && number < 8 => status("404 Not Found"),
+        "PROPFIND" => resource(&asked.path, 300),
+        // The store itself tries four times, and whoever stands around it once more.
+        "PUT" if puts.fetch_add(1, Ordering::Relaxed) < 4 => status("503 Busy\r\nRetry-After: 1"),
+        _ => status("201 Created"),
+    });
+    Retrying::new(store).put_new(&key("a"), Body::from(vec![0; 300])).await.unwrap();
+    let asked = server.asked();
+    let at: Vec<_> = asked.iter().filter(|asked| asked.method == "PUT").map(|asked| asked.at).collect();
+    assert_eq!(at.len(), 5, "{asked:?}");
+    assert!(at.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(1)), "{asked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

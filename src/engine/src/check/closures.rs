@@ -12,7 +12,7 @@ use super::findings::{class_of_read, class_of_text};
 use super::report::Class;
 use crate::catalog::{Catalog, key_of};
 use crate::repository::Repository;
-use crate::{Error, Result};
+use crate::{Error, Result, lists};
 
 /// Something that a snapshot needs and that is not as it must be.
 #[derive(Clone, Debug)]
@@ -110,6 +110,10 @@ impl<'a> Closures<'a> {
         };
         if let Some((class, why)) = wrong_size(stored.size, list.size) {
             return Ok(Err(Lack::new(&stored.key, class, why)));
+        }
+        if stored.size > lists::MAX_SIZE {
+            let why = format!("a list of packs has {} bytes: no writer makes one so large", stored.size);
+            return Ok(Err(Lack::new(&stored.key, Class::Forged, why)));
         }
         let bytes = match self.repo.store().get(&stored.key) {
             Ok(bytes) => bytes,

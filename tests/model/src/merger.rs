@@ -1,0 +1,86 @@
+//! Merges the tombs that forget into one that holds them all.
+
+use crate::scope::FORGETS;
+use crate::world::World;
+use crate::{Mutant, Scope, Set};
+
+/// The step that comes next.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    #[default]
+    ListForgets,
+    PutMergedForget,
+    DeleteMergedForgets,
+    Done,
+}
+
+/// A merger.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
+pub struct Merger {
+    /// What comes next.
+    pub step: Step,
+    /// What was listed, in which places.
+    seen: [Set; FORGETS],
+    /// The forgets in them.
+    held: Set,
+    put: bool,
+}
+
+impl Merger {
+    /// What can be done next: one number for each choice.
+    pub fn choices(&self, world: &World) -> Set {
+        match self.step {
+            Step::Done => Set::EMPTY,
+            Step::ListForgets if world.store.tombs().forgets.is_empty() => Set::EMPTY,
+            Step::DeleteMergedForgets => self.to_delete(),
+            _ => Set::of(0),
+        }
+    }
+
+    fn to_delete(&self) -> Set {
+        (0..FORGETS as u8).filter(|place| !self.seen[*place as usize].is_empty()).collect()
+    }
+
+    /// Does it.
+    pub fn step(mut self, world: &mut World, scope: &Scope, choice: u8) -> Self {
+        match self.step {
+            Step::ListForgets => {
+                self.seen = world.store.forgets;
+                self.held = world.store.tombs().forgets;
+                self.step = match scope.mutant {
+                    Some(Mutant::ForgetsDroppedBeforeMerge) => Step::DeleteMergedForgets,
+                    _ => Step::PutMergedForget,
+                };
+            }
+            Step::PutMergedForget => {
+                self.put_merged(world, scope);
+                self.put = true;
+                let done = scope.is(Mutant::ForgetsDroppedBeforeMerge);
+                self.step = if done { Step::Done } else { Step::DeleteMergedForgets };
+            }
+            Step::DeleteMergedForgets => {
+                world.store.forgets[choice as usize] = Set::EMPTY;
+                self.seen[choice as usize] = Set::EMPTY;
+                if self.to_delete().is_empty() {
+                    self.step = if self.put { Step::Done } else { Step::PutMergedForget };
+                }
+            }
+            Step::Done => {}
+        }
+        if self.step == Step::Done { Self { step: Step::Done, ..Self::default() } } else { self }
+    }
+
+    fn put_merged(&self, world: &mut World, scope: &Scope) {
+        let mut held = self.held;
+        if scope.is(Mutant::ForgetLostInMerge) {
+            let there: Set = world.store.manifests.map(|m| world.contents[m as usize].root).collect();
+            held = held.filter(|forget| world.forgets[*forget as usize].meets(there)).collect();
+        }
+        if scope.is(Mutant::ForgetsMergedWithoutNumbers) {
+            let anew = world.next_forget();
+            world.forgets[anew as usize] = held.fold(Set::EMPTY, |all, it| all | world.forgets[it as usize]);
+            held = Set::of(anew);
+        }
+        world.put_forget(held);
+    }
+}

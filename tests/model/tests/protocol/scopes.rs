@@ -1,0 +1,33 @@
+//! Who takes part, and how often.
+
+use fardel_model::Role::{self, Collector, Compactor, Merger, Pinner, Replicator, Undo, Writer};
+use fardel_model::{Paging, Scope};
+
+/// Packs, manifests, seals and tombs alone.
+pub fn base(roles: &[Role], chunks: u8) -> Scope {
+    Scope::new(roles, chunks, 3).with(|scope| scope.forgets = chunks)
+}
+
+/// Lists, roots and an index, too.
+pub fn whole(roles: &[Role], chunks: u8, attempts: u8) -> Scope {
+    Scope::new(roles, chunks, attempts).with(|scope| scope.inventory = true)
+}
+
+/// The scopes of the random schedules: everybody, several times, with late requests and listings in pages.
+pub fn large() -> Vec<(&'static str, Scope)> {
+    let large = |paging: Paging, roles: &[Role]| {
+        whole(roles, 2, 4).with(|scope| {
+            (scope.cycles, scope.forgets, scope.late) = (2, 3, 2);
+            (scope.forget_any, scope.paging) = (true, paging);
+        })
+    };
+    let (even, odd) = (Paging::EvenFirst, Paging::OddFirst);
+    vec![
+        ("writers and collectors", large(odd, &[Writer, Writer, Compactor, Collector, Collector, Collector])),
+        ("compactions", large(even, &[Compactor, Compactor, Writer, Collector, Collector, Merger])),
+        ("forget and undo", large(odd, &[Writer, Undo, Compactor, Collector, Collector, Merger])),
+        ("undos, merges and pins", large(even, &[Undo, Undo, Compactor, Collector, Merger, Pinner])),
+        ("a replica", large(even, &[Replicator, Replicator, Writer, Collector, Collector, Merger])),
+        ("a replica, pinned", large(odd, &[Replicator, Replicator, Compactor, Collector, Collector, Pinner])),
+    ]
+}

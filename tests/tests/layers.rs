@@ -30,6 +30,7 @@ const LAYERS: &[Layer] = &[
     Layer { name: "fardel-backends", folder: "backends", may_use: &["fardel-store"] },
     Layer { name: "fardel", folder: "src/cli", may_use: EVERYTHING },
     Layer { name: "fardel-tests", folder: "tests", may_use: EVERYTHING },
+    Layer { name: "fardel-model", folder: "tests/model", may_use: &[] },
 ];
 
 /// One comment may stand for at most this many dependencies; a longer group hides its reasons.

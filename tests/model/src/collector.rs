@@ -200,7 +200,8 @@ impl Collector {
         if scope.is(Mutant::ListsSweptFreely) {
             self.lists = Set::EMPTY;
         }
-        let announced = if scope.announces() { self.unsealed - seen.tombs.condemned_manifests } else { Set::EMPTY };
+        let announced =
+            if scope.announces() { self.unsealed - seen.tombs.condemned_manifests } else { Set::EMPTY };
         let nothing = (self.candidates | announced | self.roots | self.lists).is_empty();
         self.step = if nothing { self.after_condemn(scope) } else { Step::Condemn };
     }
@@ -269,14 +270,17 @@ impl Collector {
         let seals_first = scope.is(Mutant::SealsListedBeforeManifests);
         // What supersedes must be seen to be neither condemned nor revoked after its seal was seen.
         let tombs_last = scope.announces() && !scope.is(Mutant::CondemnedSupersedes) || seals_first;
-        let after_manifests = if tombs_last && !seals_first { Step::ListSeals } else { Step::ListRevocations };
+        let after_manifests =
+            if tombs_last && !seals_first { Step::ListSeals } else { Step::ListRevocations };
         let has_intents = scope.roles.contains(&Role::Replicator);
         let next = match listing {
             Step::ListManifests if has_intents => Some(Step::ListIntents),
             Step::ListManifests | Step::ListIntents => Some(after_manifests),
             Step::ListSeals if seals_first => Some(Step::ListManifests),
             Step::ListSeals if tombs_last => Some(Step::ListRevocations),
-            Step::ListRevocations if !tombs_last && !scope.is(Mutant::NoListingAfterCondemn) => Some(Step::ListSeals),
+            Step::ListRevocations if !tombs_last && !scope.is(Mutant::NoListingAfterCondemn) => {
+                Some(Step::ListSeals)
+            }
             _ => None,
         };
         match next {
@@ -323,7 +327,10 @@ impl Collector {
     /// Roots and lists that a manifest needs which counts.
     fn needed(&self, world: &World, scope: &Scope) -> (Set, Set) {
         let (roots, contents) = (self.seen.roots(world, scope), &world.contents);
-        (roots.map(|m| contents[m as usize].root).collect(), roots.map(|m| contents[m as usize].list).collect())
+        (
+            roots.map(|m| contents[m as usize].root).collect(),
+            roots.map(|m| contents[m as usize].list).collect(),
+        )
     }
 
     /// What is to be deleted next: seals, manifests, lists and roots, index, packs.
@@ -351,4 +358,3 @@ impl Collector {
         *self = Self { cycle, step, ..Self::default() };
     }
 }
-

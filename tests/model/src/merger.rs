@@ -32,12 +32,12 @@ impl Merger {
         match self.step {
             Step::Done => Set::EMPTY,
             Step::ListForgets if world.store.tombs().forgets.is_empty() => Set::EMPTY,
-            Step::DeleteMergedForgets => self.to_delete(),
+            Step::DeleteMergedForgets => self.undeleted(),
             _ => Set::of(0),
         }
     }
 
-    fn to_delete(&self) -> Set {
+    fn undeleted(&self) -> Set {
         (0..FORGETS as u8).filter(|place| !self.seen[*place as usize].is_empty()).collect()
     }
 
@@ -61,7 +61,7 @@ impl Merger {
             Step::DeleteMergedForgets => {
                 world.store.forgets[choice as usize] = Set::EMPTY;
                 self.seen[choice as usize] = Set::EMPTY;
-                if self.to_delete().is_empty() {
+                if self.undeleted().is_empty() {
                     self.step = if self.put { Step::Done } else { Step::PutMergedForget };
                 }
             }

@@ -131,7 +131,8 @@ impl Replicator {
     fn plan(&mut self, world: &mut World, scope: &Scope, me: u8) {
         let store = &world.store;
         let tombs = store.tombs();
-        let manifest = Manifest { closure: scope.source_packs(), root: SOURCE, list: SOURCE, ..Manifest::default() };
+        let manifest =
+            Manifest { closure: scope.source_packs(), root: SOURCE, list: SOURCE, ..Manifest::default() };
         let whole = store.seals.has(SOURCE) && scope.lacking(scope.source_packs(), store.packs).is_empty();
         if is_given_up(&tombs) || tombs.forgets(&world.forgets, &manifest) || whole {
             self.step = Step::Done;

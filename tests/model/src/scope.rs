@@ -111,7 +111,7 @@ impl Scope {
         assert!(roles.iter().filter(|role| scope.puts(**role)).count() as u8 == putting, "they come first");
         assert!(roles.len() <= PROCESSES && (1..=2).contains(&chunks));
         assert!(u32::from(chunks) * (1 + u32::from(putting) * u32::from(attempts)) <= 32, "too many packs");
-        assert!(1 + putting * attempts <= OLDER, "too many manifests");
+        assert!(putting * attempts < OLDER, "too many manifests");
         assert!(scope.replicators() as u8 * attempts <= INTENTS as u8, "too many intents");
         for hash in 0..chunks {
             let replicators = (0..putting).filter(|p| roles[*p as usize] == Role::Replicator);

@@ -48,7 +48,9 @@ impl Tombs {
     /// Whether the snapshot of this manifest is forgotten, and the manifest does not stand despite that.
     #[must_use]
     pub fn forgets(&self, forgets: &Forgets, manifest: &Manifest) -> bool {
-        (self.forgets - manifest.despite).into_iter().any(|forget| forgets[forget as usize].has(manifest.root))
+        (self.forgets - manifest.despite)
+            .into_iter()
+            .any(|forget| forgets[forget as usize].has(manifest.root))
     }
 
     /// Takes over what one page of a listing shows.

@@ -43,6 +43,8 @@ impl World {
             return Some(Violation::PinnedSnapshotLost(snapshot));
         }
         let risen: Set = existing.map(root).collect();
-        (risen & (self.unwanted - self.wanted_again - self.store.tombs.pins)).next().map(Violation::ForgottenSnapshotRose)
+        (risen & (self.unwanted - self.wanted_again - self.store.tombs.pins))
+            .next()
+            .map(Violation::ForgottenSnapshotRose)
     }
 }

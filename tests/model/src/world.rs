@@ -296,7 +296,8 @@ impl World {
         let tombs = store.tombs();
         let sealed = (store.manifests & store.seals) - tombs.revoked;
         let superseded = superseded(contents, sealed, |_| true);
-        (sealed - superseded).filter(|m| {
+        (sealed - superseded)
+            .filter(|m| {
                 let needs = &contents[*m as usize];
                 let pinned = tombs.pins.has(needs.root) && !tombs.unpins.has(needs.root);
                 pinned && scope.is(Mutant::PinBringsBack) || !tombs.forgets(&self.forgets, needs)

@@ -148,7 +148,7 @@ impl Writer {
             let known = if scope.is(Mutant::IndexAsProof) { store.index } else { store.packs };
             let usable = known - store.tombs.condemned;
             for chunk in 0..scope.chunks {
-                match usable.filter(|pack| scope.chunk(*pack) == chunk).next() {
+                match { usable }.find(|pack| scope.chunk(*pack) == chunk) {
                     Some(pack) => {
                         self.closure.add(scope.hash(pack));
                         if scope.is(Mutant::IndexAsProof) {

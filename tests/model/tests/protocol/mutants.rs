@@ -19,9 +19,17 @@ fn refuted_in(mutant: Mutant) -> (Scope, fn(Violation) -> bool) {
     let odd = |scope: &mut Scope| scope.paging = Paging::OddFirst;
     let unforgotten = |scope: &mut Scope| (scope.forgets, scope.inventory) = (0, false);
     match mutant {
-        NoCheckBeforeSeal | CheckBeforeIntent | IntentAndSealInOne | StaleListing | NoListingAfterCondemn
-        | PackNamesReused | TombsDroppedPacksListedFirst => (base(&[Writer, Collector], 1), lacks),
-        SuccessBeforeRevocationCheck | NoRevocationCheck | CondemnedManifestIgnored | SealsListedBeforeManifests
+        NoCheckBeforeSeal
+        | CheckBeforeIntent
+        | IntentAndSealInOne
+        | StaleListing
+        | NoListingAfterCondemn
+        | PackNamesReused
+        | TombsDroppedPacksListedFirst => (base(&[Writer, Collector], 1), lacks),
+        SuccessBeforeRevocationCheck
+        | NoRevocationCheck
+        | CondemnedManifestIgnored
+        | SealsListedBeforeManifests
         | RevokedAtOnce => (base(&[Writer, Collector], 1), lost),
         IndexAsProof | RootsSweptFreely | ListsSweptFreely | CondemnedListIgnored => {
             (whole(&[Writer, Collector], 1, 3), lacks)
@@ -49,9 +57,14 @@ fn each_mutant_is_refuted() {
     for mutant in Mutant::ALL {
         let (scope, how) = refuted_in(mutant);
         let found = Machine { scope: scope.clone() }.search(1, None);
-        assert!(found.trace.is_none(), "{mutant:?}: the right protocol fails there, too:\n{}", found.trace.unwrap());
+        assert!(
+            found.trace.is_none(),
+            "{mutant:?}: the right protocol fails there, too:\n{}",
+            found.trace.unwrap()
+        );
         let found = Machine { scope: scope.with(|scope| scope.mutant = Some(mutant)) }.search(1, None);
-        let trace = found.trace.unwrap_or_else(|| panic!("{mutant:?} is not refuted in {} states", found.states));
+        let trace =
+            found.trace.unwrap_or_else(|| panic!("{mutant:?} is not refuted in {} states", found.states));
         println!("\n{mutant:?}:\n{trace}");
         assert!(trace.violation.is_some_and(how), "{mutant:?} fails in another way:\n{trace}");
     }

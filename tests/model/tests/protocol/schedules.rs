@@ -22,14 +22,24 @@ fn seed() -> u64 {
     seed
 }
 
-/// Walks through every scope, on two threads; each goes on while `more` says so of what its scope has had.
-fn walk(seed: u64, more: impl Fn(&Walked) -> u64 + Sync) -> u64 {
+/// How long a scope is walked through.
+#[derive(Clone, Copy)]
+enum Bound {
+    Schedules(u64),
+    Time(Duration),
+}
+
+/// Walks through every scope, on two threads.
+fn walk(seed: u64, bound: Bound) -> u64 {
     let scopes = large();
     let walk = |(i, (name, scope)): (usize, &(&str, fardel_model::Scope))| {
         let (mut walk, mut all) = (Walk::new(scope.clone(), seed.wrapping_add(i as u64)), Walked::default());
         let begun = Instant::now();
         loop {
-            let schedules = more(&all);
+            let schedules = match bound {
+                Bound::Schedules(schedules) => schedules - all.schedules,
+                Bound::Time(time) => ROUND * u64::from(begun.elapsed() < time),
+            };
             if schedules == 0 || all.trace.is_some() {
                 break;
             }
@@ -49,24 +59,31 @@ fn walk(seed: u64, more: impl Fn(&Walked) -> u64 + Sync) -> u64 {
         if let Some(trace) = &all.trace {
             panic!("{name}, FARDEL_SEED={seed}:\n{trace}");
         }
-        assert!(all.swept > all.schedules / 20 && all.revoked > all.schedules / 20, "{name}: too little happens");
+        assert!(
+            all.swept > all.schedules / 20 && all.revoked > all.schedules / 20,
+            "{name}: too little happens"
+        );
         all.schedules
     };
     std::thread::scope(|scope| {
         let halves: Vec<_> = (0..2)
             .map(|half| {
                 let (walk, scopes) = (&walk, &scopes);
-                let own = move || scopes.iter().enumerate().filter(|(i, _)| i % 2 == half).map(walk).sum::<u64>();
+                let own =
+                    move || scopes.iter().enumerate().filter(|(i, _)| i % 2 == half).map(walk).sum::<u64>();
                 scope.spawn(own)
             })
             .collect();
-        halves.into_iter().map(|half| half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).sum()
+        halves
+            .into_iter()
+            .map(|half| half.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .sum()
     })
 }
 
 #[test]
 fn four_million_random_schedules_break_nothing() {
-    let schedules = walk(seed(), |walked| SCHEDULES - walked.schedules);
+    let schedules = walk(seed(), Bound::Schedules(SCHEDULES));
     println!("{schedules} schedules");
     assert!(schedules >= 4_000_000);
 }
@@ -77,20 +94,7 @@ fn soak_every_schedule() {
     let minutes = std::env::var("FARDEL_SOAK_MINUTES").map_or(10, |text| text.parse().expect("minutes"));
     // Each of two threads has half of the scopes.
     let each = Duration::from_secs(minutes * 60) / (large().len() as u32 / 2);
-    let schedules = std::sync::Mutex::new(std::collections::HashMap::new());
-    let total = walk(seed(), |walked| {
-        let begun = *schedules
-            .lock()
-            .unwrap()
-            .entry(std::thread::current().id())
-            .and_modify(|begun| {
-                if walked.schedules == 0 {
-                    *begun = Instant::now();
-                }
-            })
-            .or_insert_with(Instant::now);
-        if begun.elapsed() < each { ROUND } else { 0 }
-    });
-    println!("{total} schedules");
-    assert!(total >= 4_000_000);
+    let schedules = walk(seed(), Bound::Time(each));
+    println!("{schedules} schedules");
+    assert!(schedules >= 4_000_000);
 }

@@ -1,9 +1,9 @@
 //! Garbage collection.
 
 use crate::scope::SOURCE;
-use crate::store::{Tombs, superseded};
+use crate::seen::Seen;
 use crate::world::World;
-use crate::{Mutant, Role, Scope, Set};
+use crate::{Mutant, Role, Scope, Set, Sweeping};
 
 /// The step that comes next. `wait_grace` lies between [`Step::Condemn`] and [`Step::ListSealsToRevoke`]: every process waits as
 /// long as it likes before every step.
@@ -29,15 +29,6 @@ pub enum Step {
     Done,
 }
 
-/// What a collector saw.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
-struct Seen {
-    manifests: Set,
-    intents: Set,
-    seals: Set,
-    tombs: Tombs,
-}
-
 /// A collector.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
 pub struct Collector {
@@ -60,45 +51,11 @@ pub struct Collector {
     lists: Set,
     /// Packs that are to be deleted.
     pub packs: Set,
+    /// Packs as they were listed at first, where they may have several names.
+    listed: Set,
     /// Packs whose condemnation is dropped when all is deleted.
     dropped: Set,
     page: u8,
-}
-
-impl Seen {
-    /// Manifests that count.
-    fn roots(&self, world: &World, scope: &Scope) -> Set {
-        let contents = &world.contents;
-        let superseded = superseded(contents, self.manifests, |m| {
-            let sealed = self.seals.has(m) || scope.is(Mutant::SupersededBeforeSeal);
-            let revoked = self.tombs.revoked.has(m) && !scope.is(Mutant::RevokedSupersedes);
-            let condemned = self.tombs.condemned_manifests.has(m)
-                && !scope.is(Mutant::CondemnedSupersedes)
-                && !scope.is(Mutant::RevokedSupersedes);
-            sealed && !revoked && !condemned
-        });
-        let revoked = self.tombs.revoked.filter(|m| scope.revoked_is_dead(self.seals.has(*m))).collect();
-        self.manifests - superseded - revoked - self.forgotten(world)
-    }
-
-    /// Manifests of snapshots that are forgotten, and not pinned.
-    fn forgotten(&self, world: &World) -> Set {
-        let pinned = self.tombs.pins - self.tombs.unpins;
-        let forgets = |m: &u8| {
-            let needs = &world.contents[*m as usize];
-            !pinned.has(needs.root) && self.tombs.forgets(&world.forgets, needs)
-        };
-        self.manifests.filter(forgets).collect()
-    }
-
-    /// Names of packs that something needs.
-    fn live(&self, world: &World, scope: &Scope) -> Set {
-        let roots = self.roots(world, scope);
-        let hashes = roots.fold(Set::EMPTY, |all, m| all | world.contents[m as usize].closure);
-        let named = (self.intents - self.tombs.revoked_intents)
-            .fold(Set::EMPTY, |all, intent| all | world.intents[intent as usize]);
-        scope.all_names(hashes) | named
-    }
 }
 
 impl Collector {
@@ -189,10 +146,18 @@ impl Collector {
         self.unsealed =
             seen.manifests - seen.seals - seen.tombs.revoked - of_replicators - seen.forgotten(world);
         self.intents = seen.intents - seen.tombs.revoked_intents;
+        if scope.replicators() > 0 {
+            self.listed = world.store.packs;
+        }
         if scope.inventory {
-            let (roots, lists) = self.needed(world, scope);
-            self.roots = world.store.roots - roots - seen.tombs.condemned_roots - of_replicators;
-            self.lists = world.store.lists - lists - seen.tombs.condemned_lists - of_replicators;
+            let (roots, lists) = match scope.sweeping {
+                Sweeping::Condemned => self.named(world, seen.roots(world, scope)),
+                Sweeping::WithSnapshot => self.named(world, seen.manifests),
+            };
+            // A replicator is on its way with those that nothing names yet.
+            let kept = if seen.intents.is_empty() { Set::EMPTY } else { Set::ALL };
+            self.roots = world.store.roots - roots - seen.tombs.condemned_roots - kept;
+            self.lists = world.store.lists - lists - seen.tombs.condemned_lists - kept;
         }
         if scope.is(Mutant::RootsSweptFreely) {
             self.roots = Set::EMPTY;
@@ -290,6 +255,18 @@ impl Collector {
         }
     }
 
+    /// Of several names of the same bytes, one that is condemned is not needed when another one serves.
+    fn needed_names(&self, live: Set, world: &World, scope: &Scope) -> Set {
+        let good = (self.listed - self.seen.tombs.condemned) & live;
+        let standing = self.seen.intents - self.seen.tombs.revoked_intents;
+        let named = standing.fold(Set::EMPTY, |all, intent| all | world.intents[intent as usize]);
+        let replaced = |name: &u8| {
+            let others = scope.names(scope.hash(*name)) - Set::of(*name);
+            !named.has(*name) && self.seen.tombs.condemned.has(*name) && others.meets(good)
+        };
+        if self.listed.is_empty() { live } else { live - live.filter(replaced).collect() }
+    }
+
     /// A pin is put before the forget against which it holds: it is looked for after forgets were.
     fn looks_for_pins(&self, scope: &Scope, listed: Step) -> bool {
         let pins = scope.roles.contains(&Role::Pinner) && !scope.is(Mutant::PinsListedWithForgets);
@@ -298,7 +275,7 @@ impl Collector {
 
     fn decide(&mut self, world: &mut World, scope: &Scope) {
         let seen = self.seen;
-        let live = seen.live(world, scope);
+        let live = self.needed_names(seen.live(world, scope), world, scope);
         if scope.is(Mutant::CondemnedAfterManifests) {
             self.candidates |= seen.tombs.condemned;
         }
@@ -311,26 +288,54 @@ impl Collector {
         }
         self.manifests = seen.forgotten(world);
         self.seals = self.manifests & seen.seals;
-        let (roots, lists) = self.needed(world, scope);
-        if scope.is(Mutant::RootsSweptFreely) {
-            self.roots = world.store.roots;
+        if scope.inventory {
+            self.choose_roots_lists(world, scope);
         }
-        if scope.is(Mutant::ListsSweptFreely) {
-            self.lists = world.store.lists;
-        }
-        self.roots -= roots;
-        self.lists -= lists;
-        (self.seen, self.candidates) = (Seen::default(), Set::EMPTY);
+        (self.seen, self.candidates, self.listed) = (Seen::default(), Set::EMPTY, Set::EMPTY);
         self.step = self.sweeping(scope);
     }
 
-    /// Roots and lists that a manifest needs which counts.
-    fn needed(&self, world: &World, scope: &Scope) -> (Set, Set) {
-        let (roots, contents) = (self.seen.roots(world, scope), &world.contents);
+    /// Roots and lists that these manifests name.
+    fn named(&self, world: &World, manifests: Set) -> (Set, Set) {
+        let contents = &world.contents;
         (
-            roots.map(|m| contents[m as usize].root).collect(),
-            roots.map(|m| contents[m as usize].list).collect(),
+            manifests.map(|m| contents[m as usize].root).collect(),
+            manifests.map(|m| contents[m as usize].list).collect(),
         )
+    }
+
+    fn choose_roots_lists(&mut self, world: &World, scope: &Scope) {
+        let seen = self.seen;
+        let (needed_roots, needed_lists) = self.named(world, seen.roots(world, scope));
+        if scope.is(Mutant::RootsSweptFreely) {
+            self.roots = world.store.roots - needed_roots;
+        }
+        if scope.is(Mutant::ListsSweptFreely) {
+            self.lists = world.store.lists - needed_lists;
+        }
+        self.roots -= needed_roots;
+        self.lists -= needed_lists;
+        let in_replica = scope.replicators() > 0;
+        let sweeps_lists = !in_replica || scope.is(Mutant::ListsSweptInReplica);
+        if scope.sweeping == Sweeping::WithSnapshot {
+            let (named_roots, named_lists) = self.named(world, seen.manifests);
+            let (staying_roots, _) = self.named(world, seen.manifests - self.manifests);
+            let (gone_roots, _) = self.named(world, self.manifests);
+            let condemned = |list: &u8| {
+                let names = scope.all_names(world.contents[*list as usize].closure);
+                names.meets(self.candidates) && (names & world.store.packs).within(self.candidates)
+            };
+            let of_condemned: Set = if sweeps_lists {
+                (named_lists - needed_lists).filter(condemned).collect()
+            } else {
+                Set::EMPTY
+            };
+            self.roots = (self.roots - named_roots) | (gone_roots - staying_roots);
+            self.lists = (self.lists - named_lists) | of_condemned;
+        }
+        if !seen.intents.is_empty() && scope.sweeping == Sweeping::WithSnapshot {
+            self.lists = Set::EMPTY;
+        }
     }
 
     /// What is to be deleted next: seals, manifests, lists and roots, index, packs.

@@ -8,6 +8,7 @@ mod mutant;
 mod pinner;
 mod replicator;
 mod scope;
+mod seen;
 mod set;
 mod store;
 mod violation;
@@ -17,7 +18,7 @@ mod writer;
 
 pub use machine::{Machine, Searched, Trace};
 pub use mutant::Mutant;
-pub use scope::{OLD, OLDER, Paging, Revocation, Role, SOURCE, Scope};
+pub use scope::{OLD, OLDER, Paging, Revocation, Role, SOURCE, Scope, Sweeping};
 pub use set::Set;
 pub use violation::Violation;
 pub use walk::{Walk, Walked};

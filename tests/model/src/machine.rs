@@ -158,8 +158,8 @@ fn changes(before: &World, after: &World) -> String {
             .map(|old| format!(", supersedes {old}, despite forgets {:?}", needs.despite))
             .unwrap_or_default();
         text.push_str(&format!(
-            " (snapshot {}, packs {:?}, list {}{superseded})",
-            needs.root, needs.closure, needs.list
+            " (snapshot {}, packs {:?}, root {}, list {}{superseded})",
+            needs.snapshot, needs.closure, needs.root, needs.list
         ));
     }
     for (process, earlier) in after.processes.iter().zip(&before.processes) {

@@ -73,7 +73,7 @@ impl Merger {
     fn put_merged(&self, world: &mut World, scope: &Scope) {
         let mut held = self.held;
         if scope.is(Mutant::ForgetLostInMerge) {
-            let there: Set = world.store.manifests.map(|m| world.contents[m as usize].root).collect();
+            let there: Set = world.store.manifests.map(|m| world.contents[m as usize].snapshot).collect();
             held = held.filter(|forget| world.forgets[*forget as usize].meets(there)).collect();
         }
         if scope.is(Mutant::ForgetsMergedWithoutNumbers) {

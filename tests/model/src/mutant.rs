@@ -46,6 +46,8 @@ pub enum Mutant {
     CondemnedSupersedes,
     /// Deletes roots that no listed manifest needs, and condemns none.
     RootsSweptFreely,
+    /// Deletes lists of which every pack is condemned, where replicators come.
+    ListsSweptInReplica,
     /// Deletes lists that no listed manifest needs, and condemns none.
     ListsSweptFreely,
 
@@ -56,6 +58,8 @@ pub enum Mutant {
     ForgetsDroppedBeforeMerge,
     /// The merged forget is a new one, despite which nothing stands.
     ForgetsMergedWithoutNumbers,
+    /// Undoes a forget with the root that the snapshot had.
+    UndoKeepsRoot,
     /// Undoes a forget without looking whether the packs are still there.
     UndoAfterSweep,
     /// A pin brings back what was forgotten before.
@@ -76,7 +80,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 33] = [
         Self::NoCheckBeforeSeal,
         Self::CheckBeforeIntent,
         Self::IntentAndSealInOne,
@@ -98,9 +102,11 @@ impl Mutant {
         Self::CondemnedSupersedes,
         Self::RootsSweptFreely,
         Self::ListsSweptFreely,
+        Self::ListsSweptInReplica,
         Self::ForgetLostInMerge,
         Self::ForgetsDroppedBeforeMerge,
         Self::ForgetsMergedWithoutNumbers,
+        Self::UndoKeepsRoot,
         Self::UndoAfterSweep,
         Self::DespiteLostInCompaction,
         Self::PinBringsBack,

@@ -31,8 +31,8 @@ impl Pinner {
             Step::Done => Set::EMPTY,
             Step::ListSnapshots => {
                 let pinned = world.store.tombs.pins;
-                let root = |m: u8| world.contents[m as usize].root;
-                world.existing(scope).map(root).filter(|root| !pinned.has(*root)).collect()
+                let snapshot = |m: u8| world.contents[m as usize].snapshot;
+                world.existing(scope).map(snapshot).filter(|it| !pinned.has(*it)).collect()
             }
             _ => Set::of(0),
         }

@@ -42,6 +42,8 @@ pub struct Replicator {
     listed: Set,
     /// Packs that count as there, whatever is condemned.
     trusted: Set,
+    /// Whether the list was there already.
+    has_list: bool,
     /// Whether list, root and manifest were carried.
     carried: bool,
     page: u8,
@@ -75,7 +77,10 @@ impl Replicator {
             }
             Step::CopyListsRoot => {
                 if scope.inventory {
-                    world.put_list_root(SOURCE, SOURCE);
+                    world.store.roots.add(SOURCE);
+                    if !self.has_list {
+                        world.store.lists.add(scope.source_list());
+                    }
                 }
                 self.step = Step::CopyManifest;
             }
@@ -86,7 +91,7 @@ impl Replicator {
             }
             Step::ListTombs => {
                 self.condemned |= world.store.tombs.condemned & scope.page(self.page);
-                self.given_up |= is_given_up(&world.store.tombs);
+                self.given_up |= is_given_up(scope, &world.store.tombs);
                 self.page = (self.page + 1) % scope.pages();
                 if self.page == 0 {
                     self.step = Step::ListPacks;
@@ -108,7 +113,7 @@ impl Replicator {
                 if tombs.revoked_intents.has(scope.intent(me, self.attempt)) {
                     self.again(scope);
                 } else {
-                    if !is_given_up(&tombs) {
+                    if !is_given_up(scope, &tombs) {
                         world.reported.add(SOURCE);
                     }
                     self.step = Step::DropIntents;
@@ -131,14 +136,20 @@ impl Replicator {
     fn plan(&mut self, world: &mut World, scope: &Scope, me: u8) {
         let store = &world.store;
         let tombs = store.tombs();
-        let manifest =
-            Manifest { closure: scope.source_packs(), root: SOURCE, list: SOURCE, ..Manifest::default() };
+        let manifest = Manifest {
+            closure: scope.source_packs(),
+            snapshot: SOURCE,
+            root: SOURCE,
+            list: scope.source_list(),
+            ..Manifest::default()
+        };
         let whole = store.seals.has(SOURCE) && scope.lacking(scope.source_packs(), store.packs).is_empty();
-        if is_given_up(&tombs) || tombs.forgets(&world.forgets, &manifest) || whole {
+        if is_given_up(scope, &tombs) || tombs.forgets(&world.forgets, &manifest) || whole {
             self.step = Step::Done;
             return;
         }
         world.contents[SOURCE as usize] = manifest;
+        self.has_list = store.lists.has(scope.source_list());
         let used = store.packs | tombs.condemned;
         for hash in scope.source_packs() {
             let usable = (store.packs - tombs.condemned) & scope.names(hash);
@@ -206,7 +217,7 @@ impl Replicator {
 }
 
 /// Whether a collector here counts on the manifest, its root or its list no more: a replicator can give none of them another name.
-fn is_given_up(tombs: &Tombs) -> bool {
-    let gone = tombs.revoked | tombs.condemned_manifests | tombs.condemned_roots | tombs.condemned_lists;
-    gone.has(SOURCE)
+fn is_given_up(scope: &Scope, tombs: &Tombs) -> bool {
+    let gone = tombs.revoked | tombs.condemned_manifests | tombs.condemned_roots;
+    gone.has(SOURCE) || tombs.condemned_lists.has(scope.source_list())
 }

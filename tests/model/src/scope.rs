@@ -31,6 +31,17 @@ pub enum Revocation {
     Announced,
 }
 
+/// How roots and lists are swept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sweeping {
+    /// Those that nothing needs are condemned first, as packs are.
+    Condemned,
+    /// Those that no manifest names are condemned first. A root goes with its forgotten snapshot; a list when every pack in it
+    /// was condemned before, for whoever names it needs one of them, and finds it condemned. Lists of a replica stay: a
+    /// replicator puts a pack under a new generation, and cannot do so with a list.
+    WithSnapshot,
+}
+
 /// How a listing comes. What is put later may well stand on an earlier page, for names are random.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Paging {
@@ -78,6 +89,8 @@ pub struct Scope {
     pub paging: Paging,
     /// Whether there are lists, roots and an index.
     pub inventory: bool,
+    /// How roots and lists go.
+    pub sweeping: Sweeping,
     /// When manifests are revoked.
     pub revocation: Revocation,
     /// What is done wrong.
@@ -103,6 +116,7 @@ impl Scope {
             late: 0,
             paging: Paging::Whole,
             inventory: false,
+            sweeping: Sweeping::Condemned,
             revocation: Revocation::Announced,
             mutant: None,
             generations: [Set::EMPTY; 2],
@@ -166,6 +180,12 @@ impl Scope {
     #[must_use]
     pub fn source_packs(&self) -> Set {
         Set::below(self.chunks)
+    }
+
+    /// The list of the source's snapshot. One that needs the same packs as the old snapshot has the same list.
+    #[must_use]
+    pub fn source_list(&self) -> u8 {
+        if self.chunks == 1 { OLD } else { SOURCE }
     }
 
     /// The name under which a process puts a chunk.

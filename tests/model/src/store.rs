@@ -8,7 +8,9 @@ use crate::scope::FORGETS;
 pub struct Manifest {
     /// Hashes of the packs it needs.
     pub closure: Set,
-    /// Its root, which is also the number of its snapshot.
+    /// Its snapshot, by the first manifest of it.
+    pub snapshot: u8,
+    /// Its root, by the manifest for which that was written.
     pub root: u8,
     /// Its list, by the manifest for which that was first written.
     pub list: u8,
@@ -50,7 +52,7 @@ impl Tombs {
     pub fn forgets(&self, forgets: &Forgets, manifest: &Manifest) -> bool {
         (self.forgets - manifest.despite)
             .into_iter()
-            .any(|forget| forgets[forget as usize].has(manifest.root))
+            .any(|forget| forgets[forget as usize].has(manifest.snapshot))
     }
 
     /// Takes over what one page of a listing shows.

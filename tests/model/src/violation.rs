@@ -29,20 +29,20 @@ impl World {
         if let Some(manifest) = (existing - whole).next() {
             return Some(Violation::SnapshotLacks(manifest));
         }
-        let root = |m: u8| self.contents[m as usize].root;
+        let snapshot = |m: u8| self.contents[m as usize].snapshot;
         let there: Set = match scope.revocation {
-            Revocation::Announced => existing.map(root).collect(),
+            Revocation::Announced => existing.map(snapshot).collect(),
             // Whoever is revoked as late as that has everything, and is only not seen.
-            Revocation::AtOnce => (whole & self.store.seals).map(root).collect(),
+            Revocation::AtOnce => (whole & self.store.seals).map(snapshot).collect(),
         };
         if let Some(snapshot) = (self.reported - self.unwanted - there).next() {
             return Some(Violation::ReportedSnapshotLost(snapshot));
         }
-        let kept: Set = (whole & self.store.seals).map(root).collect();
+        let kept: Set = (whole & self.store.seals).map(snapshot).collect();
         if let Some(snapshot) = (self.pinned - kept).next() {
             return Some(Violation::PinnedSnapshotLost(snapshot));
         }
-        let risen: Set = existing.map(root).collect();
+        let risen: Set = existing.map(snapshot).collect();
         (risen & (self.unwanted - self.wanted_again - self.store.tombs.pins))
             .next()
             .map(Violation::ForgottenSnapshotRose)

@@ -98,7 +98,8 @@ impl World {
         let mut contents = [Manifest::default(); MANIFESTS];
         let (mut old, mut packs) = (Set::EMPTY, Set::EMPTY);
         for (id, closure) in scope.old() {
-            contents[id as usize] = Manifest { closure, root: id, list: id, ..Manifest::default() };
+            contents[id as usize] =
+                Manifest { closure, snapshot: id, root: id, list: id, ..Manifest::default() };
             old.add(id);
             packs |= closure;
         }
@@ -158,8 +159,9 @@ impl World {
         }
         if self.forgets_left > 0 {
             let wanted = if scope.forget_any { Set::ALL } else { Set::of(OLD) | Set::of(OLDER) };
-            let roots: Set = self.existing(scope).map(|m| self.contents[m as usize].root).collect();
-            actions.extend((roots & wanted).map(Action::Forget));
+            let snapshot = |m: u8| self.contents[m as usize].snapshot;
+            let snapshots: Set = self.existing(scope).map(snapshot).collect();
+            actions.extend((snapshots & wanted).map(Action::Forget));
         }
         if self.late > 0 {
             let store = &self.store;
@@ -299,7 +301,7 @@ impl World {
         (sealed - superseded)
             .filter(|m| {
                 let needs = &contents[*m as usize];
-                let pinned = tombs.pins.has(needs.root) && !tombs.unpins.has(needs.root);
+                let pinned = tombs.pins.has(needs.snapshot) && !tombs.unpins.has(needs.snapshot);
                 pinned && scope.is(Mutant::PinBringsBack) || !tombs.forgets(&self.forgets, needs)
             })
             .collect()

@@ -82,7 +82,7 @@ impl Writer {
                     self.step = Step::PutListsRootIndex;
                 }
             }
-            Step::PutListsRootIndex => self.put_lists_root_index(world, scope, manifest),
+            Step::PutListsRootIndex => self.put_lists_root_index(world, scope, role, manifest),
             Step::PutManifest => {
                 world.put_manifest(manifest);
                 self.step = match scope.mutant {
@@ -164,9 +164,9 @@ impl Writer {
             self.closure = base.closure;
             self.despite = base.despite;
             if role == Role::Undo {
-                let names = |forget: &u8| world.forgets[*forget as usize].has(base.root);
+                let names = |forget: &u8| world.forgets[*forget as usize].has(base.snapshot);
                 self.despite |= store.tombs().forgets.filter(names).collect();
-                world.wanted_again.add(base.root);
+                world.wanted_again.add(base.snapshot);
             } else {
                 if scope.is(Mutant::DespiteLostInCompaction) {
                     self.despite = Set::EMPTY;
@@ -185,13 +185,23 @@ impl Writer {
         self.step = if self.fresh.is_empty() { Step::PutListsRootIndex } else { Step::PutPacks };
     }
 
-    fn put_lists_root_index(&mut self, world: &mut World, scope: &Scope, manifest: u8) {
+    fn put_lists_root_index(&mut self, world: &mut World, scope: &Scope, role: Role, manifest: u8) {
         let shares = self.old_list && self.closure.within(world.contents[OLD as usize].closure);
         // A compaction or an undo says anew what the same snapshot needs.
-        let root = self.base.map_or(manifest, |base| world.contents[base as usize].root);
+        let base = self.base.map(|base| world.contents[base as usize]);
+        let snapshot = base.map_or(manifest, |base| base.snapshot);
+        // An undo stores the root anew: the old one may go with what was forgotten.
+        let kept = base.filter(|_| role == Role::Compactor || scope.is(Mutant::UndoKeepsRoot));
+        let root = kept.map_or(manifest, |base| base.root);
         let list = if shares { OLD } else { manifest };
-        world.contents[manifest as usize] =
-            Manifest { closure: self.closure, root, list, supersedes: self.base, despite: self.despite };
+        world.contents[manifest as usize] = Manifest {
+            closure: self.closure,
+            snapshot,
+            root,
+            list,
+            supersedes: self.base,
+            despite: self.despite,
+        };
         if scope.inventory {
             world.put_list_root(list, root);
             world.store.index |= self.closure;
@@ -264,10 +274,10 @@ impl Writer {
             || shelved && (tombs.condemned_lists & page).has(needs.list)
     }
 
-    /// The same snapshot under a new manifest, with a new list. Whoever did not make the root cannot make it anew.
+    /// The same snapshot under a new manifest, with a new list. A compaction keeps the root, and gives up.
     fn anew(&mut self, world: &World, scope: &Scope, role: Role, manifest: u8) {
         let root = world.contents[manifest as usize].root;
-        if role != Role::Writer && world.store.tombs.condemned_roots.has(root) {
+        if role == Role::Compactor && world.store.tombs.condemned_roots.has(root) {
             self.step = Step::Done;
             return;
         }
@@ -288,8 +298,8 @@ impl Writer {
             Role::Compactor => {}
             // Who forgets it again wants it forgotten.
             Role::Undo if world.store.tombs().forgets(&world.forgets, &needs) => {}
-            Role::Undo => world.unwanted.remove(needs.root),
-            _ => world.reported.add(needs.root),
+            Role::Undo => world.unwanted.remove(needs.snapshot),
+            _ => world.reported.add(needs.snapshot),
         }
     }
 }

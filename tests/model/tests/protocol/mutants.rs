@@ -1,7 +1,7 @@
 //! Each wrong protocol has a counterexample: the shortest one in a small scope is printed.
 
 use fardel_model::Role::{Collector, Compactor, Merger, Pinner, Replicator, Undo, Writer};
-use fardel_model::{Machine, Mutant, Paging, Revocation, Scope, Violation, Walk};
+use fardel_model::{Machine, Mutant, Paging, Revocation, Scope, Sweeping, Violation, Walk};
 
 use crate::scopes::{base, large, whole};
 
@@ -17,6 +17,7 @@ fn refuted_in(mutant: Mutant) -> (Scope, fn(Violation) -> bool) {
     let twice = |scope: &mut Scope| scope.forgets = 2;
     let paged = |scope: &mut Scope| (scope.forgets, scope.paging) = (2, Paging::EvenFirst);
     let odd = |scope: &mut Scope| scope.paging = Paging::OddFirst;
+    let sweeping = |scope: &mut Scope| scope.sweeping = Sweeping::WithSnapshot;
     let unforgotten = |scope: &mut Scope| (scope.forgets, scope.inventory) = (0, false);
     match mutant {
         NoCheckBeforeSeal
@@ -42,6 +43,8 @@ fn refuted_in(mutant: Mutant) -> (Scope, fn(Violation) -> bool) {
         ForgetLostInMerge => (whole(&[Collector, Merger], 1, 2).with(late), rose),
         ForgetsDroppedBeforeMerge => (base(&[Collector, Merger], 1), rose),
         ForgetsMergedWithoutNumbers => (whole(&[Undo, Collector, Merger], 1, 3).with(twice), lost),
+        UndoKeepsRoot => (whole(&[Undo, Collector], 1, 3).with(sweeping), lacks),
+        ListsSweptInReplica => (whole(&[Replicator, Collector], 1, 3).with(sweeping), lacks),
         UndoAfterSweep => (whole(&[Undo, Collector], 1, 3), lacks),
         DespiteLostInCompaction => (whole(&[Compactor, Undo, Collector], 1, 2), lost),
         PinBringsBack => (whole(&[Pinner, Collector], 1, 2).with(late), lacks),

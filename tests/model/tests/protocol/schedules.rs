@@ -7,7 +7,7 @@ use fardel_model::{Walk, Walked};
 use crate::scopes::large;
 
 /// Schedules of each scope in CI: over four million in all.
-const SCHEDULES: u64 = 680_000;
+const SCHEDULES: u64 = 510_000;
 /// Schedules between two looks at the clock.
 const ROUND: u64 = 100_000;
 

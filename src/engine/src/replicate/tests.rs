@@ -324,12 +324,11 @@ fn a_dead_target_costs_the_others_nothing() {
 fn small_objects_go_several_at_once() {
     let fixture = fixture();
     three(&fixture);
-    let copy = Meeting {
+    let copy = Arc::new(Meeting {
         store: MemoryStore::new(),
-        lists: tokio::sync::Semaphore::new(0),
-        roots: tokio::sync::Semaphore::new(0),
-    };
-    let copy = Arc::new(copy);
+        has_begun: AtomicBool::new(false),
+        second: tokio::sync::Semaphore::new(0),
+    });
     assert_eq!(sync(&fixture, copy.clone()).unwrap().behind, 0);
     same_objects(&fixture.store, &copy.store);
 }
@@ -546,25 +545,26 @@ impl Store for Recording {
     }
 }
 
-/// Stores no list before a root is on its way, and no root before a list is: one after the other they would never come.
+/// Stores the first list or root only when another one is on its way: one after the other they would never come.
 #[derive(Debug)]
 struct Meeting {
     store: MemoryStore,
-    lists: tokio::sync::Semaphore,
-    roots: tokio::sync::Semaphore,
+    has_begun: AtomicBool,
+    second: tokio::sync::Semaphore,
 }
 
 #[async_trait::async_trait]
 impl Store for Meeting {
     async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
-        let (own, other) = match key.as_str().split_once('/') {
-            Some(("lists", _)) => (&self.lists, &self.roots),
-            Some(("roots", _)) => (&self.roots, &self.lists),
-            _ => return self.store.put_new(key, body).await,
-        };
-        own.add_permits(1);
-        let met = tokio::time::timeout(Duration::from_secs(60), other.acquire()).await;
-        let _met = met.map_err(|_| fardel_store::Error::new(ErrorKind::Other, key, "it came alone"))?;
+        if !key.as_str().starts_with("lists/") && !key.as_str().starts_with("roots/") {
+            return self.store.put_new(key, body).await;
+        }
+        if self.has_begun.swap(true, Ordering::SeqCst) {
+            self.second.add_permits(1);
+        } else {
+            let met = tokio::time::timeout(Duration::from_secs(60), self.second.acquire()).await;
+            let _met = met.map_err(|_| fardel_store::Error::new(ErrorKind::Other, key, "it came alone"))?;
+        }
         self.store.put_new(key, body).await
     }
     async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {

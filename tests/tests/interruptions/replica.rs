@@ -9,7 +9,7 @@ use fardel_engine::replicate::{ReplicateOptions, Target, TargetReport, replicate
 use fardel_engine::status::status;
 use fardel_engine::{Error, bridge};
 use fardel_format::names::Name;
-use fardel_store::{ByteRange, Key, Store};
+use fardel_store::{ByteRange, Key, Store, Throttle};
 use fardel_tests::crash::Result;
 use futures::{StreamExt, TryStreamExt};
 
@@ -63,10 +63,15 @@ impl<'a> Replica<'a> {
             store,
             parallelism: self.width.parallelism(),
             upload: Arc::default(),
+            download: Arc::default(),
             monitor: Arc::new(Silent::default()) as Arc<dyn Monitor>,
         };
-        let options =
-            ReplicateOptions { dry_run: false, spool: self.site.path("spool"), download: Arc::default() };
+        let options = ReplicateOptions {
+            dry_run: false,
+            spool: self.site.path("spool"),
+            download: Throttle::default(),
+            memory: 256 << 20,
+        };
         let reports = replicate(&repo, &catalog, &[target], &options).map_err(|e| e.to_string())?;
         reports.into_iter().next().ok_or_else(|| "no report".to_owned())
     }
@@ -118,7 +123,9 @@ impl<'a> Replica<'a> {
 
     /// Whether every object that is shown holds the bytes of the source's.
     fn compare(&self, store: &dyn Store, names: &[String]) -> Result {
-        for name in names {
+        let mut seen = self.seen.lock().unwrap();
+        let mut new = Vec::new();
+        for name in names.iter().filter(|name| !seen.contains(*name)) {
             let original = match Name::parse(name) {
                 // The replicator's own.
                 Some(Name::Intent(_)) => continue,
@@ -127,18 +134,23 @@ impl<'a> Replica<'a> {
                 }
                 _ => self.site.objects.get(name),
             };
-            let original = original.ok_or_else(|| format!("{name} is shown, and is none of ours"))?;
-            if self.seen.lock().unwrap().contains(name) {
-                continue;
-            }
-            let key = Key::new(name).map_err(|e| e.to_string())?;
-            let bytes = bridge::block_on(store.get_range(&key, ByteRange::All));
-            let bytes = bytes.map_err(|e| format!("{name}: {e}"))?;
-            if bytes != original[..] {
-                return Err(format!("{name} has {} bytes that are not its own", bytes.len()));
-            }
-            self.seen.lock().unwrap().insert(name.clone());
+            new.push((name, original.ok_or_else(|| format!("{name} is shown, and is none of ours"))?));
         }
+        let compare = |(name, original): (&String, &Vec<u8>)| {
+            let name = name.clone();
+            async move {
+                let key = Key::new(name.as_str()).map_err(|e| e.to_string())?;
+                let bytes =
+                    store.get_range(&key, ByteRange::All).await.map_err(|e| format!("{name}: {e}"))?;
+                if bytes == original[..] {
+                    Ok(name)
+                } else {
+                    Err(format!("{name} has {} bytes that are not its own", bytes.len()))
+                }
+            }
+        };
+        let compared = futures::stream::iter(new).map(compare).buffer_unordered(8).try_collect::<Vec<_>>();
+        seen.extend(bridge::block_on(compared)?);
         Ok(())
     }
 

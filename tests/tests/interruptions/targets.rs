@@ -8,7 +8,7 @@ use fardel_backends::folder::FolderStore;
 use fardel_engine::Error;
 use fardel_engine::monitor::{Monitor, Silent};
 use fardel_engine::replicate::{ReplicateOptions, Target, replicate};
-use fardel_store::{Body, ByteRange, Capabilities, ErrorKind, Key, Listed, Result, Store};
+use fardel_store::{Body, ByteRange, Capabilities, ErrorKind, Key, Listed, Result, Store, Throttle};
 use fardel_tests::crash::seed;
 use fardel_tests::proxy::{End, Strike, Way};
 use futures::stream::BoxStream;
@@ -86,10 +86,16 @@ fn a_dead_a_narrow_and_a_silent_target_hold_up_nobody() {
             store: replica.over_the_line(server, PATIENT),
             parallelism: None,
             upload: Arc::default(),
+            download: Arc::default(),
             monitor: monitor.clone(),
         })
         .collect();
-    let options = ReplicateOptions { dry_run: false, spool: site.path("spool"), download: Arc::default() };
+    let options = ReplicateOptions {
+        dry_run: false,
+        spool: site.path("spool"),
+        download: Throttle::default(),
+        memory: 256 << 20,
+    };
     let is_done = |at: usize| {
         let progress = monitors[at].counters().get();
         progress.files_total > 0 && progress.files_done == progress.files_total

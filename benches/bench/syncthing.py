@@ -22,7 +22,8 @@ class Instance:
 
     def __init__(self, home):
         self.home = home
-        subprocess.run(["syncthing", "generate", f"--home={home}"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["syncthing", "generate", f"--home={home}"], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
         self.gui, self.listen = free_port(), free_port()
         path = home / "config.xml"
         tree = xml.parse(path)

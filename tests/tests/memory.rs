@@ -213,14 +213,13 @@ impl Lab {
         runs.push(self.run("sync to four copies", MEMORY, &sync));
         let small = [word("--config"), &nas];
         runs.push(self.run("status, memory: 64MiB", NAS, &[&[word("status")], &small[..]].concat()));
-        let five = self.path("five");
+        let (five, six) = (self.path("five"), self.path("six"));
         let url = format!("sftp://nas{}", five.display());
         let fifth = if Path::new(server).exists() { Path::new(&url) } else { &five };
         let sync = [&[word("sync"), word("--to"), fifth], &small[..]].concat();
         runs.push(self.run("sync to one copy, memory: 64MiB", NAS, &sync));
         // From a copy on another machine: what is carried on lies on the disk meanwhile.
-        let sync =
-            [&[word("sync"), word("--repo"), fifth, word("--to"), &self.path("six")], &small[..]].concat();
+        let sync = [&[word("sync"), word("--repo"), fifth, word("--to"), &six], &small[..]].concat();
         runs.push(self.run("sync from a copy, memory: 64MiB", NAS, &sync));
         if let Some(ceph) = Ceph::shared() {
             let url = format!("s3://{}/r?endpoint={}", ceph.make_bucket("memory"), ceph.url());

@@ -19,11 +19,13 @@ pub(super) struct RemoteFolders {
     known: Arc<Mutex<HashSet<String>>>,
     /// Those that were made.
     made: Arc<Made<Url>>,
+    /// Temporaries that were removed while the server may still have had their uploads in its hands.
+    pub(super) discarded: Arc<Made<String>>,
 }
 
 impl RemoteFolders {
     pub(super) fn new(client: Arc<Client>) -> Self {
-        Self { client, known: Arc::default(), made: Arc::default() }
+        Self { client, known: Arc::default(), made: Arc::default(), discarded: Arc::default() }
     }
 
     /// Makes the folder above `path` and all above that, unless they are known.
@@ -88,6 +90,10 @@ impl RemoteFolders {
     /// may put there at this very moment, for that is what DELETE of a folder does: the root, and those above it.
     pub(super) async fn remove_made(&self) -> Result<Vec<String>> {
         self.forget();
+        for temporary in self.discarded.take() {
+            // Once more: rclone publishes what came of a broken upload when it sees its end.
+            let _ = self.client.tell("DELETE", &self.client.url(&temporary), HeaderMap::new()).await;
+        }
         let (root, mut stay) = (self.client.url(""), Vec::new());
         for folder in self.made.take() {
             let failed = |failure: Failure| failure.about(&folder);

@@ -119,6 +119,7 @@ impl Put<'_> {
 
     /// Removes a temporary, as far as that is possible: one that stays is only litter.
     async fn discard(&self, temporary: &str) {
+        self.folders.discarded.note(temporary.to_owned());
         let _ = self.client.tell("DELETE", &self.client.url(temporary), HeaderMap::new()).await;
     }
 

@@ -179,9 +179,13 @@ impl Keys {
     fn from_key_files(repo: &Repository, catalog: &Catalog, identities: &Identities) -> Result<Self> {
         let (registry, _) = repo.read_registry(catalog, &mut Unread::default())?;
         let (mut lines, mut chunk_keys, mut root) = (Vec::new(), None::<ChunkKeys>, None);
+        let opens = |(hash, text): &(ObjectHash, KeyText)| {
+            matches!(text, KeyText::Reader(reader) if reader.repository == *repo.id())
+                && !registry.is_retired(hash)
+        };
         let open = |store: &Blocking, catalog: &Catalog| match open_key_files(store, catalog, identities)? {
-            opened if opened.is_empty() => Err(Error::Damaged("there is none that this key opens".into())),
-            opened => Ok(opened),
+            opened if opened.iter().any(opens) => Ok(opened),
+            _ => Err(Error::Damaged("there is none that this key opens".into())),
         };
         let here = open(repo.store(), catalog);
         let opened = repo.copies().or_there(&"keys/", here, |there| open(&there.store, &there.catalog));

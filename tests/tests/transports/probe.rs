@@ -39,9 +39,12 @@ fn is_good(ran: Ran) -> Ran {
     assert_eq!(summary["usable"], true, "{}", ran.stdout);
     assert_eq!(summary["rates"].as_array().unwrap().len(), 4, "{}", ran.stdout);
     assert!(summary["recommended_parallelism"].as_u64().is_some(), "{}", ran.stdout);
-    for what in
-        ["is stored and read", "is never replaced", "nothing is visible of an upload", "one of two uploads"]
-    {
+    for what in [
+        "is stored and read",
+        "is never replaced",
+        "nothing is visible of an upload",
+        "two uploads of one name",
+    ] {
         assert!(!levels(&ran, what).is_empty(), "{what}: {}", ran.stdout);
     }
     ran

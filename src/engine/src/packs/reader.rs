@@ -158,9 +158,13 @@ impl PackReader {
     fn true_index(&self) -> Result<ChunkIndex> {
         let mut index = ChunkIndex::default();
         let here = self.keys.iter().flat_map(|(hash, copies)| copies.iter().map(|(_, size)| (*hash, *size)));
+        let is_here = |hash: &ObjectHash, size: u64| {
+            self.keys.get(hash).is_some_and(|copies| copies.iter().any(|(_, stored)| *stored == size))
+        };
         let there = self.copies.reached().flat_map(|(_, reached)| {
-            let packs = reached.catalog.packs.iter().filter(|(hash, _)| !self.keys.contains_key(hash));
-            packs.flat_map(|(hash, copies)| copies.iter().map(|copy| (*hash, copy.stored.size)))
+            let sizes = reached.catalog.packs.iter();
+            let sizes = sizes.flat_map(|(hash, copies)| copies.iter().map(|copy| (*hash, copy.stored.size)));
+            sizes.filter(|(hash, size)| !is_here(hash, *size))
         });
         index.add_tables(&self.cache, self, here.chain(there), false)?;
         Ok(index)

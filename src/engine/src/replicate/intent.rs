@@ -11,8 +11,9 @@ use crate::bridge::Blocking;
 use crate::catalog::key_of;
 use crate::snapshots::Tombs;
 
-/// An intent that was put.
+/// Intents that were put: the last one names all that the earlier ones name.
 pub struct Standing {
+    earlier: Vec<Nonce>,
     nonce: Nonce,
     manifests: Vec<ObjectHash>,
     packs: Vec<PackName>,
@@ -35,14 +36,16 @@ impl Standing {
         };
         let nonce = Nonce::random();
         store.put_same(&key_of(&Name::Intent(nonce), FanOut::FLAT), intent.to_bytes())?;
-        Ok(Self { nonce, manifests, packs })
+        Ok(Self { earlier: Vec::new(), nonce, manifests, packs })
     }
 
-    /// Puts another one that names these packs too, and removes this one.
+    /// Puts another one that names these packs too. The earlier ones stay until the end: a listing comes in pages, and one that
+    /// looked too early for the new one could look too late for the old one.
     pub fn extend(self, source: &Source<'_>, store: &Blocking, more: Vec<PackName>) -> Result<Self> {
         let packs = [self.packs.clone(), more].concat();
-        let next = Self::put(source, store, self.manifests.clone(), packs)?;
-        self.remove(store)?;
+        let mut next = Self::put(source, store, self.manifests, packs)?;
+        next.earlier = self.earlier;
+        next.earlier.push(self.nonce);
         Ok(next)
     }
 
@@ -51,8 +54,11 @@ impl Standing {
         tombs.revoked.contains(&self.nonce.to_string())
     }
 
-    /// Removes it: everything that it named is sealed, or was given up.
+    /// Removes them: everything that they named is sealed, or was given up.
     pub fn remove(self, store: &Blocking) -> Result<()> {
-        Ok(store.delete(&key_of(&Name::Intent(self.nonce), FanOut::FLAT))?)
+        for nonce in self.earlier.into_iter().chain([self.nonce]) {
+            store.delete(&key_of(&Name::Intent(nonce), FanOut::FLAT))?;
+        }
+        Ok(())
     }
 }

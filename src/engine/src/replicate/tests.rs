@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::root;
 use fardel_format::tomb::Takes;
@@ -256,6 +258,34 @@ fn a_revoked_intent_is_replaced_by_a_new_one() {
     assert!(copy.names().iter().all(|name| !name.starts_with("intents/")));
 }
 
+/// A listing comes in pages: one that misses the larger intent on an early page must still find the smaller one on a later.
+#[test]
+fn a_smaller_intent_stays_until_what_a_larger_one_names_is_sealed() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = MemoryStore::new();
+    let store = Recording::new(copy.clone());
+    let (shared, done) = (copy.clone(), std::sync::Once::new());
+    store.before(move |key| {
+        if key.starts_with("manifests/") {
+            done.call_once(|| {
+                let (gone, generation) = packs(&shared)[0];
+                shared.remove_raw(&Name::Pack(gone, generation).key(FanOut::FLAT));
+            });
+        }
+    });
+    let store = Arc::new(store);
+    let report = sync(&fixture, store.clone()).unwrap();
+    assert_eq!((report.behind, report.problems.len()), (0, 0));
+    let events = store.puts();
+    let at = |prefix: &str| -> Vec<usize> {
+        (0..events.len()).filter(|i| events[*i].starts_with(prefix)).collect()
+    };
+    assert_eq!((at("intents/").len(), at("deleted intents/").len()), (2, 2));
+    assert!(at("seals/").last() < at("deleted intents/").first(), "{events:#?}");
+    assert!(copy.names().iter().all(|name| !name.starts_with("intents/")));
+}
+
 #[test]
 fn another_repository_is_refused_and_left_alone() {
     let (fixture, other) = (fixture(), fixture_with_data());
@@ -493,7 +523,7 @@ fn what_was_revoked_at_the_target_is_a_problem_and_not_behind() {
 /// Is told which key is about to be put.
 type Hook = Box<dyn Fn(&str) + Send>;
 
-/// Remembers what was put, and can do something just before.
+/// Remembers what was put and deleted, and can do something just before a put.
 struct Recording {
     inner: MemoryStore,
     puts: std::sync::Mutex<Vec<String>>,
@@ -537,6 +567,7 @@ impl Store for Recording {
     }
 
     async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
+        self.puts.lock().unwrap().push(format!("deleted {key}"));
         self.inner.delete(key).await
     }
 

@@ -116,11 +116,6 @@ impl SyncthingPair {
         kill_process(pid, Signal::KILL).expect("it is ours");
     }
 
-    /// Stops one of them in order.
-    pub fn stop(&mut self, which_one: usize) {
-        self.instances[which_one].daemon = None;
-    }
-
     /// Lets one of them look for changes now.
     ///
     /// # Panics

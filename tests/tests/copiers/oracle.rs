@@ -11,9 +11,13 @@ use super::history::{History, Objects};
 pub struct Truth {
     /// Whether the card is there with all its bytes.
     pub has_card: bool,
+    /// Whether every key file is: without them no key opens anything, and no manifest says which there are.
+    pub has_keys: bool,
     /// Whether every record of signers is, and every tomb with its signature: else it is not said which snapshots exist.
     pub knows_signers: bool,
-    /// Snapshots that exist and of which every byte is there.
+    /// Snapshots of which every byte is there, forgotten ones too.
+    pub all_there: BTreeSet<SnapshotId>,
+    /// Those of them that exist.
     pub whole: BTreeSet<SnapshotId>,
     /// Snapshots that exist, and lack something.
     pub incomplete: BTreeSet<SnapshotId>,
@@ -48,7 +52,9 @@ impl Truth {
         let forgotten = if here.is_empty() { BTreeSet::new() } else { forgotten(&history.all) };
         let mut truth = Self {
             has_card: copy.get("fardel.json") == history.all.get("fardel.json"),
+            has_keys: all_of("keys/"),
             knows_signers: all_of("signers/") && tombs_known,
+            all_there: BTreeSet::new(),
             whole: BTreeSet::new(),
             incomplete: BTreeSet::new(),
             newest_whole: None,
@@ -74,6 +80,8 @@ impl Truth {
                 snapshots.push(read(&history.all, &manifest));
             }
         }
+        let complete = snapshots.iter().filter(|snapshot| snapshot.needs.iter().all(is_whole));
+        truth.all_there = complete.map(|snapshot| snapshot.id).collect();
         snapshots.retain(|snapshot| !forgotten.contains(&snapshot.id));
         snapshots.sort_by(|a, b| a.created.cmp(&b.created));
         for snapshot in &snapshots {

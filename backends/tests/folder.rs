@@ -62,7 +62,7 @@ async fn a_file_counts_up_to_its_first_hole() {
     let place = tempfile::tempdir().unwrap();
     let store = open(place.path());
     let make = |name: &str| std::fs::File::create_new(place.path().join(name)).unwrap();
-    let noise: Vec<u8> = (0..LEN).map(|i| (i * 2_654_435_761 >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..LEN).map(|i| ((i * 2_654_435_761) >> 13) as u8).collect();
 
     make("nothing").set_len(LEN).unwrap();
     assert_eq!(size(&store, "nothing").await, 0);

@@ -91,7 +91,7 @@ fn run(cases: u64) {
         assert!(count.load(Ordering::Relaxed) >= cases / part, "too few of a kind: {counts:?}");
     };
     enough(&counts.complete, 2);
-    enough(&counts.incomplete, 4);
+    enough(&counts.incomplete, 8);
     enough(&counts.nothing_complete, 50);
     enough(&counts.torn, 5);
     enough(&counts.restored, 2 * RESTORE_EVERY);
@@ -105,7 +105,7 @@ fn look_at(history: &History, seed: u64, case: u64, counts: &Counts) {
     if case.is_multiple_of(FOLDER_EVERY) {
         counts.folders.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
-        copy.write_into(folder.path(), &mut chance);
+        copy.write_into(history, folder.path(), &mut chance);
         compare(history, Arc::new(FolderStore::open(folder.path()).unwrap()), &copy, &truth, case, counts);
     } else {
         let store = MemoryStore::new();

@@ -114,11 +114,8 @@ fn limits_of_a_replica_hold_and_the_command_line_counts_instead() {
 
     let wrong = "replicas:\n  - name: nas\n    url: nas\n    limits:\n      timetable:\n        - from: 8\n          to: 18:00\n";
     let file = sandbox.write("fardel.yaml", wrong);
-    sandbox
-        .run(["sync"])
-        .exits(2)
-        .complains(&format!("{}:6:17: ", file.display()))
-        .complains("`8` is no time of day");
+    let place = format!("{}:6:17: ", file.display());
+    sandbox.run(["sync"]).exits(2).complains(&place).complains("`8` is no time of day");
 }
 
 #[test]

@@ -145,8 +145,8 @@ impl Copy {
         }
     }
 
-    /// Writes the copy as files. What is torn and large is a placeholder at times: the size, and a beginning of the bytes.
-    pub fn write_into(&self, folder: &Path, chance: &mut Chance) {
+    /// Writes the copy as files. What is torn and large is a placeholder at times: all of the size, and a beginning of the bytes.
+    pub fn write_into(&self, history: &History, folder: &Path, chance: &mut Chance) {
         for (name, bytes) in &self.objects {
             let path = folder.join(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -154,7 +154,10 @@ impl Copy {
             std::io::Write::write_all(&mut &file, bytes).unwrap();
             if self.torn.contains(name) && chance.one_in(2) {
                 // At least a block is missing, and the file large enough to be doubted.
-                file.set_len((bytes.len() as u64 + (64 << 10)).next_multiple_of(4096)).unwrap();
+                let size = history.all[name].len();
+                if size >= 64 << 10 && bytes.len().next_multiple_of(4096) < size {
+                    file.set_len(size as u64).unwrap();
+                }
             }
         }
     }

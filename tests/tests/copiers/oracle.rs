@@ -140,7 +140,7 @@ fn read(objects: &Objects, manifest: &str) -> Snapshot {
         let marked = base64(&text(&list["packs"]));
         let lines = std::str::from_utf8(&objects[&name]).unwrap().lines();
         for (i, line) in lines.enumerate() {
-            if marked[i / 8] >> (i % 8) & 1 == 1 {
+            if (marked[i / 8] >> (i % 8)) & 1 == 1 {
                 let (hash, size) = line.split_once(' ').unwrap();
                 let pack = format!("packs/{hash}.tar.zst.age");
                 assert_eq!(objects[&pack].len().to_string(), size);
@@ -169,7 +169,7 @@ fn base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut count) = (Vec::new(), 0u32, 0);
     for digit in text.bytes().filter(|byte| *byte != b'=') {
-        bits = bits << 6 | DIGITS.iter().position(|known| *known == digit).unwrap() as u32;
+        bits = (bits << 6) | DIGITS.iter().position(|known| *known == digit).unwrap() as u32;
         count += 6;
         if count >= 8 {
             count -= 8;

@@ -95,6 +95,7 @@ impl User {
         }
         // The disk is lost, and everything on this machine but the recovery key.
         fs::remove_dir_all(self.sandbox.path("mnt")).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "nothing has that name yet")]
         fs::rename(self.sandbox.path("home/Documents"), self.sandbox.path("documents")).unwrap();
         for replica in replicas {
             let from = ["--repo", replica, "--key-file", "recovery"];

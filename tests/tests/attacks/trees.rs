@@ -1,6 +1,5 @@
 //! Trees that are giant, recursive, or nonsense: written by somebody who holds a writer's keys.
 
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 

@@ -113,7 +113,7 @@ impl Truth {
 /// What the snapshots other than this one need; and everything that is no snapshot's.
 pub fn needed_by_others(objects: &Objects, id: &SnapshotId) -> BTreeSet<String> {
     let mut needed = BTreeSet::new();
-    for (name, _) in objects {
+    for name in objects.keys() {
         let kept = ["packs/", "lists/", "roots/", "manifests/", "seals/"];
         if !kept.iter().any(|prefix| name.starts_with(prefix)) {
             needed.insert(name.clone());

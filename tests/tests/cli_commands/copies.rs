@@ -198,7 +198,7 @@ fn what_is_damaged_here_is_read_from_a_replica_in_a_folder() {
     sandbox.write("fardel.yaml", "repository: repo\nreplicas:\n  - name: away\n    url: mnt/away\n");
     sandbox.backup(&["src"]);
     comes_from_the_other_copy(&sandbox);
-    fs::rename(sandbox.path("mnt/away"), sandbox.path("mnt/gone")).unwrap();
+    move_folder(&sandbox, "mnt/away", "mnt/gone");
     let ran = sandbox.run(["restore", "latest", "--target", "none"]);
     assert!(
         ran.stderr.contains("the copy away could not be asked") || ran.stderr.contains("missing"),
@@ -208,7 +208,7 @@ fn what_is_damaged_here_is_read_from_a_replica_in_a_folder() {
     assert!(ran.exits_with().is_some_and(|code| code != 0));
 
     // The other way round: the replica is damaged, the repository is whole.
-    fs::rename(sandbox.path("mnt/gone"), sandbox.path("mnt/away")).unwrap();
+    move_folder(&sandbox, "mnt/gone", "mnt/away");
     fs::remove_dir_all(sandbox.path("repo")).unwrap();
     sandbox.run(["sync", "--repo", "away", "--to", "repo"]).exits(0);
     spoil_packs(&sandbox, "mnt/away");
@@ -289,7 +289,7 @@ fn a_copy_that_was_rolled_back_is_told() {
     sandbox.run(["status"]).exits(0);
     fs::write(file, memory).unwrap();
     fs::remove_dir_all(sandbox.path("repo")).unwrap();
-    fs::rename(sandbox.path("kept"), sandbox.path("repo")).unwrap();
+    move_folder(&sandbox, "kept", "repo");
     sandbox.run(["status"]).exits(0);
 }
 
@@ -406,4 +406,10 @@ fn init_says_how_a_tool_is_to_copy_the_folder() {
     let text = String::from_utf8(read(sandbox.path("for syncthing/.stignore"))).unwrap();
     assert_eq!(text.lines().filter(|line| !line.starts_with("//")).collect::<Vec<_>>(), ["/.fardel-staging"]);
     sandbox.run(["init", "--repo", "memory:", "--for", "rsync"]).exits(2);
+}
+
+/// Gives a folder a name that nothing has.
+#[expect(clippy::disallowed_methods, reason = "nothing has that name yet")]
+fn move_folder(sandbox: &Sandbox, from: &str, to: &str) {
+    fs::rename(sandbox.path(from), sandbox.path(to)).unwrap();
 }

@@ -136,20 +136,8 @@ impl<'a> Replica<'a> {
             };
             new.push((name, original.ok_or_else(|| format!("{name} is shown, and is none of ours"))?));
         }
-        let compare = |(name, original): (&String, &Vec<u8>)| {
-            let name = name.clone();
-            async move {
-                let key = Key::new(name.as_str()).map_err(|e| e.to_string())?;
-                let bytes =
-                    store.get_range(&key, ByteRange::All).await.map_err(|e| format!("{name}: {e}"))?;
-                if bytes == original[..] {
-                    Ok(name)
-                } else {
-                    Err(format!("{name} has {} bytes that are not its own", bytes.len()))
-                }
-            }
-        };
-        let compared = futures::stream::iter(new).map(compare).buffer_unordered(8).try_collect::<Vec<_>>();
+        let compared = new.into_iter().map(|(name, original)| compared(store, name, original));
+        let compared = futures::stream::iter(compared).buffer_unordered(8).try_collect::<Vec<_>>();
         seen.extend(bridge::block_on(compared)?);
         Ok(())
     }
@@ -181,5 +169,16 @@ impl<'a> Replica<'a> {
             futures::stream::iter(deletions).buffer_unordered(8).try_collect::<()>().await
         })
         .map_err(|e| format!("removing: {e}"))
+    }
+}
+
+/// The name of an object that holds these bytes.
+async fn compared(store: &dyn Store, name: &str, original: &[u8]) -> Result<String> {
+    let key = Key::new(name).map_err(|e| e.to_string())?;
+    let bytes = store.get_range(&key, ByteRange::All).await.map_err(|e| format!("{name}: {e}"))?;
+    if bytes == *original {
+        Ok(name.to_owned())
+    } else {
+        Err(format!("{name} has {} bytes that are not its own", bytes.len()))
     }
 }

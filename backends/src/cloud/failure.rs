@@ -126,7 +126,7 @@ const GOOGLE: &str =
 /// What the service's own word means, where it says more than the status.
 fn kind_of_code(code: &str) -> Option<ErrorKind> {
     Some(match code {
-        "NoSuchBucket" => ErrorKind::Invalid,
+        "NoSuchBucket" | "ContainerNotFound" => ErrorKind::Invalid,
         // Clocks that differ look like wrong keys; so do requests that took too long.
         "RequestTimeTooSkewed" => ErrorKind::Denied,
         "QuotaExceeded" | "XMinioStorageFull" => ErrorKind::NoSpace,
@@ -179,7 +179,9 @@ fn in_words(text: &str, code: &str) -> String {
             Some((_, cause)) => without_mark(cause),
             None => without_mark(text),
         },
-        ("NoSuchBucket", _) => "there is no such bucket; make it first, or correct its name".to_owned(),
+        ("NoSuchBucket" | "ContainerNotFound", _) => {
+            "there is no such bucket or container; make it first, or correct its name".to_owned()
+        }
         (code, Some(message)) => format!("the service answers {code}: {message}"),
         (code, None) => format!("the service answers {code}"),
     }

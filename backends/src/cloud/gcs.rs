@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use fardel_store::{Error, ErrorKind, Result};
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::StaticCredentialProvider;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder};
 
 use super::store::{CloudOptions, CloudStore, Pair};
 
@@ -42,7 +43,9 @@ impl CloudStore {
             builder = builder.with_base_url(endpoint);
         }
         if options.anonymous {
-            builder = builder.with_config(GoogleConfigKey::SkipSignature, "true");
+            // What says that nothing is signed counts for reading alone.
+            let nobody = StaticCredentialProvider::new(GcpCredential { bearer: String::new() });
+            builder = builder.with_credentials(Arc::new(nobody));
         }
         let pair = Pair::new(&options.common, |connector, client, retry| {
             let builder = builder.clone().with_client_options(client).with_retry(retry);

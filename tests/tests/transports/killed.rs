@@ -19,19 +19,31 @@ struct Carrier {
     sandbox: Sandbox,
     to: String,
     environment: Vec<(&'static str, OsString)>,
-    /// Bytes of all packs, and of the largest one.
-    packs: (u64, u64),
+    packs: Packs,
+}
+
+/// Bytes of packs.
+#[derive(Debug)]
+struct Packs {
+    all: u64,
+    /// Of a full one.
+    large: u64,
+    /// Of those that go before it: they go in the order of their names.
+    before: u64,
 }
 
 impl Carrier {
     fn new() -> Self {
         let sandbox = Sandbox::with_repository();
-        sandbox.write("src/sub/large", noise(7, 66 * MIB));
+        sandbox.write("src/sub/large", noise(7, 136 * MIB));
         sandbox.run(["backup", "src"]).exits(0);
-        let sizes: Vec<u64> =
-            sandbox.objects("packs").iter().map(|path| path.metadata().unwrap().len()).collect();
-        let packs = (sizes.iter().sum(), *sizes.iter().max().unwrap());
-        assert!(packs.1 > 60 * MIB as u64 && packs.0 - packs.1 < COST, "{sizes:?}");
+        let size = |path: &PathBuf| path.metadata().unwrap().len();
+        let name = |path: &PathBuf| path.file_name().unwrap().to_owned();
+        let objects = sandbox.objects("packs");
+        let full = objects.iter().max_by_key(|path| size(path)).unwrap();
+        let before = objects.iter().filter(|path| name(path) < name(full)).map(size).sum();
+        let packs = Packs { all: objects.iter().map(size).sum(), large: size(full), before };
+        assert!(packs.large > 60 * MIB as u64, "{packs:?}");
         Self { sandbox, to: String::new(), environment: Vec::new(), packs }
     }
 
@@ -59,29 +71,20 @@ impl Carrier {
         (target["bytes_sent"].as_u64().unwrap(), target["bytes_resumed"].as_u64().unwrap())
     }
 
-    /// Where in all that is sent 90 % of the large pack have gone, whether the small ones go first or last.
-    fn late(&self) -> u64 {
-        let (all, large) = self.packs;
-        large * 9 / 10 + (all - large) / 2
-    }
-
     /// Kills a run when the line has let through 90 % of the large pack; the next one completes the copy.
     fn is_killed_behind(&self, line: &Proxy) {
-        line.arm(Way::Up, self.late(), Strike::Stall);
+        let late = self.packs.large * 9 / 10;
+        line.arm(Way::Up, self.packs.before + late, Strike::Stall);
         let mut killed = self.start(&[]);
         assert!(line.wait_for_strike(Duration::from_secs(120)), "only {:?} was sent", line.counts());
         kill(&mut killed);
         line.cut(End::Rst);
         line.mend();
         let (sent, resumed) = self.finish();
-        let again = line.counts().up.saturating_sub(self.packs.0);
+        let again = line.counts().up.saturating_sub(self.packs.all);
         assert!(again <= COST, "{again} bytes went again");
-        assert!(
-            resumed >= self.packs.1 * 9 / 10 - COST,
-            "only {resumed} bytes of {:?} were used",
-            self.packs
-        );
-        assert!(sent + resumed >= self.packs.0);
+        assert!(resumed >= late - COST, "only {resumed} bytes of {:?} were used", self.packs);
+        assert!(sent + resumed >= self.packs.all - self.packs.before);
         self.restores();
     }
 
@@ -140,7 +143,7 @@ fn a_sync_to_a_folder_copies_at_most_8_mib_again() {
     // Slow enough for us to see it.
     let mut killed = carrier.start(&["--limit-upload", "50MiB"]);
     let deadline = Instant::now() + Duration::from_secs(120);
-    while copy_in(&staging).is_none_or(|(_, len)| len < carrier.packs.1 * 9 / 10) {
+    while copy_in(&staging).is_none_or(|(_, len)| len < carrier.packs.large * 9 / 10) {
         assert!(Instant::now() < deadline && killed.try_wait().unwrap().is_none(), "it is not under way");
         std::thread::yield_now();
     }
@@ -148,7 +151,7 @@ fn a_sync_to_a_folder_copies_at_most_8_mib_again() {
     let (_, left) = copy_in(&staging).expect("the copy is there");
     let (sent, resumed) = carrier.finish();
     assert!(resumed + (1 << 20) > left, "{left} bytes were there, {resumed} were used");
-    assert!(sent + resumed < carrier.packs.0 + COST, "{sent} bytes were copied again");
+    assert!(sent + resumed < carrier.packs.all + COST, "{sent} bytes were copied again");
     assert!(!staging.exists(), "nothing is left");
     carrier.restores();
 }

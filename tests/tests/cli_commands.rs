@@ -9,6 +9,7 @@ mod cli_commands {
     mod health;
     mod keys;
     mod restores;
+    mod retention;
     mod sandbox;
     mod streams;
 }

@@ -8,9 +8,11 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::size::Size;
 
 mod contents;
+mod retention;
 mod upkeep;
 
 pub use contents::{DiffArgs, DumpArgs, FindArgs, LsArgs, RestoreArgs};
+pub use retention::{ForgetArgs, PinArgs, PolicyArgs, PruneArgs};
 pub use upkeep::{
     CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, ProbeArgs, Role,
     Sample, StatusArgs, SyncArgs,
@@ -97,6 +99,14 @@ pub enum Command {
     Status(StatusArgs),
     /// Try out what a store can do and how fast, and leave nothing there
     Probe(ProbeArgs),
+    /// Forget snapshots, by name or by policy, or bring them back
+    Forget(Box<ForgetArgs>),
+    /// Let nobody forget a snapshot
+    Pin(PinArgs),
+    /// Let a pinned snapshot be forgotten again
+    Unpin(PinArgs),
+    /// Delete what no snapshot needs, and merge small packs
+    Prune(PruneArgs),
     /// List, add and remove keys
     #[command(subcommand)]
     Key(KeyCommand),

@@ -83,8 +83,16 @@ impl Catalog {
     /// When the listing fails.
     pub fn load_prefix(store: &Blocking, prefix: &str) -> Result<Self> {
         let mut catalog = Self::default();
-        store.list(prefix, |listed| catalog.add(listed))?;
+        catalog.list(store, prefix)?;
         Ok(catalog)
+    }
+
+    /// Lists one more folder of the store.
+    ///
+    /// # Errors
+    /// When the listing fails.
+    pub fn list(&mut self, store: &Blocking, prefix: &str) -> Result<()> {
+        Ok(store.list(prefix, |listed| self.add(listed))?)
     }
 
     fn add(&mut self, listed: Listed) {

@@ -10,8 +10,10 @@ mod copier;
 pub mod copies;
 pub mod diff;
 pub mod dump;
+mod entomb;
 mod error;
 pub mod find;
+pub mod forget;
 pub mod index;
 pub mod init;
 pub mod key;
@@ -19,6 +21,7 @@ pub mod keyring;
 mod lists;
 pub mod monitor;
 pub mod packs;
+pub mod prune;
 pub mod replicate;
 pub mod repository;
 pub mod restore;
@@ -29,6 +32,7 @@ pub mod target;
 #[cfg(test)]
 pub mod testing;
 pub mod time;
+pub mod tombs;
 
 pub use error::{Error, Result};
 pub use repository::{OpenOptions, Repository};

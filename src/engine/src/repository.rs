@@ -275,20 +275,35 @@ impl Repository {
             .chain(catalog.seals.keys())
             .filter(|(w, _)| w == writer)
             .map(|(_, n)| n.seq);
-        let remembered =
-            std::fs::read_to_string(self.seq_file(writer)).ok().and_then(|text| text.trim().parse().ok());
+        self.after(listed, &format!("seq-{writer}"))
+    }
+
+    /// The number for this writer's next tomb.
+    pub(crate) fn next_tomb(&self, catalog: &Catalog, writer: &WriterId) -> u32 {
+        let listed = catalog.tombs.keys().chain(catalog.tomb_sigs.keys());
+        self.after(listed.filter(|(w, _)| w == writer).map(|(_, n)| n.seq), &format!("tomb-seq-{writer}"))
+    }
+
+    fn after(&self, listed: impl Iterator<Item = u32>, file: &str) -> u32 {
+        let remembered = std::fs::read_to_string(self.cache.join(file)).ok();
+        let remembered = remembered.and_then(|text| text.trim().parse().ok());
         listed.chain(remembered).max().unwrap_or(0).saturating_add(1).min(Numbered::MAX_SEQ)
     }
 
     /// Remembers a number before it is used, so that a store that loses its newest objects does not see it twice.
     pub(crate) fn remember_seq(&self, writer: &WriterId, seq: u32) {
-        // Losing this costs nothing while the listing shows the number: it is a second line of defence.
-        let _ = std::fs::create_dir_all(&self.cache);
-        let _ = std::fs::write(self.seq_file(writer), seq.to_string());
+        self.remember(&format!("seq-{writer}"), seq);
     }
 
-    fn seq_file(&self, writer: &WriterId) -> PathBuf {
-        self.cache.join(format!("seq-{writer}"))
+    /// The same for tombs.
+    pub(crate) fn remember_tomb(&self, writer: &WriterId, seq: u32) {
+        self.remember(&format!("tomb-seq-{writer}"), seq);
+    }
+
+    fn remember(&self, file: &str, seq: u32) {
+        // Losing this costs nothing while the listing shows the number: it is a second line of defence.
+        let _ = std::fs::create_dir_all(&self.cache);
+        let _ = std::fs::write(self.cache.join(file), seq.to_string());
     }
 }
 

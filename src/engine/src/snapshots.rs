@@ -1,20 +1,19 @@
 //! Which snapshots exist: sealed by a signer that may write, not forgotten, not revoked, not superseded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use fardel_format::ids::Generation;
 use fardel_format::manifest::{self, Manifest};
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
 use fardel_format::signers::{Registry, Role, Signer};
-use fardel_format::tomb::{Takes, Tomb};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
 use fardel_store::Key;
 
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository, Unread};
+use crate::tombs::Tombs;
 use crate::{Error, Result};
 
 /// A snapshot whose seal was verified.
@@ -34,74 +33,10 @@ impl Sealed {
     pub fn id(&self) -> SnapshotId {
         self.manifest.snapshot
     }
-}
 
-/// What tombs take away, as far as their signers may.
-#[derive(Clone, Debug, Default)]
-pub struct Tombs {
-    /// Snapshots with the writers who forgot them, unless a maintainer did.
-    forgotten: BTreeMap<SnapshotId, HashSet<WriterId>>,
-    forgotten_by_maintainer: HashSet<SnapshotId>,
-    /// Packs that no new snapshot may rest on.
-    pub condemned: HashSet<(ObjectHash, Option<Generation>)>,
-    /// Manifests (hashes) and intents that never become snapshots.
-    pub revoked: HashSet<String>,
-    /// Tombs that do not verify.
-    pub problems: Vec<Problem>,
-}
-
-impl Tombs {
-    /// Reads every tomb of the catalog.
-    ///
-    /// # Errors
-    /// When the store fails, or does not give one of them back: what it takes away would count again.
-    pub fn load(repo: &Repository, catalog: &Catalog, registry: &Registry) -> Result<Self> {
-        let mut unread = Unread::default();
-        let tombs = Self::read(repo, catalog, registry, &mut unread)?;
-        unread.none(tombs)
-    }
-
-    fn read(repo: &Repository, catalog: &Catalog, registry: &Registry, unread: &mut Unread) -> Result<Self> {
-        let mut tombs = Self::default();
-        for ((writer, name), stored) in &catalog.tombs {
-            let signer = registry.honours_tomb(writer, name.seq);
-            let (Some(signer), Some(signature)) = (signer, catalog.tomb_sigs.get(&(*writer, *name))) else {
-                continue;
-            };
-            let tomb = repo.signed(stored, signature, |bytes, signature| {
-                Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
-            });
-            match unread.settle(&stored.key, tomb)? {
-                Ok(tomb) => tombs.add(*writer, signer, tomb.takes),
-                Err(problem) => tombs.problems.push(problem),
-            }
-        }
-        Ok(tombs)
-    }
-
-    fn add(&mut self, writer: WriterId, signer: &Signer, takes: Takes) {
-        let maintainer = signer.roles.contains(&Role::Maintain);
-        match takes {
-            Takes::Forget { snapshots, .. } if maintainer => self.forgotten_by_maintainer.extend(snapshots),
-            Takes::Forget { snapshots, .. } if signer.roles.contains(&Role::ForgetOwn) => {
-                for id in snapshots {
-                    self.forgotten.entry(id).or_default().insert(writer);
-                }
-            }
-            Takes::Condemn { packs } if maintainer => {
-                self.condemned.extend(packs.into_iter().map(|p| (p.hash, p.generation)));
-            }
-            Takes::Revoke { names } if maintainer => self.revoked.extend(names),
-            // Whoever may not do it has not done it.
-            _ => {}
-        }
-    }
-
-    /// Whether this snapshot was forgotten by its own writer or a maintainer.
-    #[must_use]
-    pub fn forgets(&self, snapshot: &SnapshotId, writer: &WriterId) -> bool {
-        self.forgotten_by_maintainer.contains(snapshot)
-            || self.forgotten.get(snapshot).is_some_and(|by| by.contains(writer))
+    /// Its place among all snapshots: oldest first.
+    fn order(&self) -> (String, Numbered) {
+        (self.manifest.origin().created, self.name)
     }
 }
 
@@ -110,6 +45,10 @@ impl Tombs {
 pub struct Snapshots {
     /// Those that exist.
     pub sealed: Vec<Sealed>,
+    /// Those that were forgotten, as far as what tells of them is still there.
+    pub forgotten: Vec<Sealed>,
+    /// What was sealed first of those that another manifest tells of now.
+    pub superseded: Vec<Sealed>,
     /// Who may do what.
     pub registry: Registry,
     /// What was taken away.
@@ -143,7 +82,8 @@ impl Snapshots {
         let tombs = Tombs::read(repo, catalog, &registry, unread)?;
         problems.extend(tombs.problems.iter().cloned());
         let mut sealed = Vec::new();
-        for ((writer, name), seal) in &catalog.seals {
+        for ((writer, name), seal) in catalog.seals.iter().filter(|((_, name), _)| !tombs.revokes(&name.hash))
+        {
             // First whose seal it is: what nobody may have sealed is looked for nowhere.
             let verified =
                 match (sealer(&registry, *writer, *name), manifest_of(repo, catalog, *writer, *name)) {
@@ -165,18 +105,14 @@ impl Snapshots {
                 Err(problem) => problems.push(Problem { object: seal.key.clone(), ..problem }),
             }
         }
-        let superseded: HashSet<ObjectHash> = sealed
-            .iter()
-            .filter(|s| registry.may(&s.writer, Role::Maintain))
-            .filter_map(|s| s.manifest.supersedes)
-            .collect();
-        sealed.retain(|s| {
-            !superseded.contains(&s.name.hash)
-                && !tombs.revoked.contains(&s.name.hash.to_string())
-                && !tombs.forgets(&s.id(), &s.writer)
-        });
-        sealed.sort_by(|a, b| (&a.manifest.created, a.name).cmp(&(&b.manifest.created, b.name)));
-        Ok(Self { sealed, registry, tombs, problems })
+        // One that is revoked supersedes nothing, nor does one of another snapshot.
+        let superseded: HashMap<ObjectHash, SnapshotId> =
+            sealed.iter().filter_map(|s| Some((s.manifest.supersedes?, s.id()))).collect();
+        sealed.sort_by_cached_key(Sealed::order);
+        let (superseded, heads): (Vec<_>, Vec<_>) =
+            sealed.into_iter().partition(|s| superseded.get(&s.name.hash) == Some(&s.id()));
+        let (forgotten, sealed) = heads.into_iter().partition(|s| tombs.forgets(&s.manifest));
+        Ok(Self { sealed, forgotten, superseded, registry, tombs, problems })
     }
 
     /// Finds a snapshot by id, unambiguous prefix, or `latest`.
@@ -234,7 +170,7 @@ fn verify(
 ) -> Result<Sealed, FormatError> {
     manifest::check_seal(manifest, repo.id(), &name, &signer.public_key, seal)?;
     let manifest = Manifest::from_bytes(manifest, repo.id(), &writer, &name)?;
-    if manifest.supersedes.is_some() && !signer.roles.contains(&Role::Maintain) {
+    if manifest.needs_maintainer() && !signer.roles.contains(&Role::Maintain) {
         return Err(FormatError::Forged {
             what: "a seal",
             why: format!("{} may not supersede", signer.name),

@@ -38,7 +38,7 @@ pub struct Known {
 
 impl Known {
     pub(crate) fn of(sealed: &Sealed) -> Self {
-        Self { id: sealed.id(), time: sealed.manifest.created.clone() }
+        Self { id: sealed.id(), time: sealed.manifest.origin().created }
     }
 }
 
@@ -254,7 +254,7 @@ fn bare_seals<'a>(
     let is_bare = |(writer, name): &(WriterId, Numbered)| {
         !catalog.manifests.contains_key(&(*writer, *name))
             && snapshots.registry.honours(writer, name.seq).is_some()
-            && !snapshots.tombs.revoked.contains(&name.hash.to_string())
+            && !snapshots.tombs.revokes(&name.hash)
     };
     catalog.seals.iter().filter(|(name, _)| is_bare(name)).collect()
 }
@@ -329,22 +329,25 @@ impl Status {
         whole: &HashSet<SnapshotId>,
     ) -> Result<BTreeMap<Name, u64>> {
         let is_wanted = |sealed: &&Sealed| {
-            !here.tombs.forgets(&sealed.id(), &sealed.writer)
+            !here.tombs.forgets(&sealed.manifest)
                 && !here.tombs.revoked.contains(&sealed.name.hash.to_string())
         };
         let Original { repo, catalog: originals, snapshots: original } = original;
         let lacking = original.sealed.iter().filter(is_wanted).filter(|sealed| !whole.contains(&sealed.id()));
         let lacking: Vec<_> = lacking.collect();
         self.behind = self.behind.max(lacking.len() as u64);
-        self.lacks_since = lacking.first().map(|sealed| sealed.manifest.created.clone());
+        self.lacks_since = lacking.first().map(|sealed| sealed.manifest.origin().created);
         let (mut wholeness, mut missing) = (Wholeness::in_copy(repo, originals, catalog), BTreeMap::new());
         for sealed in lacking {
             missing.extend(wholeness.lacks_with_seal(sealed)?.objects);
         }
         let newest: HashMap<_, _> = heads(original).into_iter().map(|(w, head)| (w, head.seq)).collect();
+        // A copy that was compacted by itself tells in newer manifests of snapshots that are known here.
+        let known: HashSet<_> = original.sealed.iter().map(Sealed::id).collect();
         let is_ahead = |sealed: &&Sealed| {
             newest.get(&sealed.writer).is_none_or(|seq| *seq < sealed.name.seq)
-                && !original.tombs.forgets(&sealed.id(), &sealed.writer)
+                && !known.contains(&sealed.id())
+                && !original.tombs.forgets(&sealed.manifest)
                 && !original.tombs.revoked.contains(&sealed.name.hash.to_string())
         };
         let ahead = here.sealed.iter().filter(is_ahead);

@@ -154,7 +154,11 @@ impl Fixture {
             program: "a test".into(),
         };
         let closure = packed.packs.iter().chain(&packed.reused).copied().collect();
-        match commit::write(&repo, &catalog, None, &root, closure, None).unwrap().publish().unwrap() {
+        match commit::write(&repo, &catalog, &snapshots.tombs, None, &root, closure, None)
+            .unwrap()
+            .publish()
+            .unwrap()
+        {
             Outcome::Published(sealed) => sealed.id(),
             Outcome::Lost(_) | Outcome::Revoked => panic!("nobody took anything away"),
         }

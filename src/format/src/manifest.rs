@@ -37,6 +37,17 @@ pub struct RootRef {
     pub size: u64,
 }
 
+/// Whose a snapshot is when another manifest than its first one tells what it needs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Who sealed it first.
+    pub writer: WriterId,
+    /// Under which number.
+    pub seq: u32,
+    /// When, RFC 3339 UTC.
+    pub created: String,
+}
+
 /// Everything a snapshot needs, without any secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -62,12 +73,31 @@ pub struct Manifest {
     pub root: RootRef,
     /// The packs it needs; it may name more.
     pub lists: Vec<ListRef>,
-    /// The manifest that this one replaces.
+    /// The manifest of the same snapshot that this one replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub supersedes: Option<ObjectHash>,
+    /// Whose the snapshot is, where it is not the writer's of this manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Tombs that forget the snapshot, and do not hold for this manifest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub despite: Vec<ObjectHash>,
 }
 
 impl Manifest {
+    /// Whose the snapshot is, and its place in the order of that writer's snapshots.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let own = || Origin { writer: self.writer.writer(), seq: self.seq, created: self.created.clone() };
+        self.origin.clone().unwrap_or_else(own)
+    }
+
+    /// Whether only a maintainer may seal it.
+    #[must_use]
+    pub fn needs_maintainer(&self) -> bool {
+        self.supersedes.is_some() || self.origin.is_some() || !self.despite.is_empty()
+    }
+
     /// The bytes to store.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -1,4 +1,4 @@
-//! Tombs: signed records that take something away. A tomb is never withdrawn.
+//! Tombs: signed records that take something away, or that forbid to. A tomb is never withdrawn.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,12 +19,26 @@ pub enum Takes {
         /// Whether that holds in every copy, or only in the store where the tomb lies.
         everywhere: bool,
     },
-    /// Packs that are to be deleted: no new snapshot may rest on them.
+    /// What is to be deleted: no new snapshot may rest on it.
     Condemn {
-        /// Which, each in one generation.
+        /// Packs, each in one generation.
         packs: Vec<PackName>,
+        /// Manifests that nobody sealed, roots and lists that no manifest names.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        others: Vec<ObjectHash>,
     },
-    /// Manifests and intents that never became a snapshot and now never will.
+    /// Snapshots that nobody may forget.
+    Pin {
+        /// Which.
+        snapshots: Vec<SnapshotId>,
+    },
+    /// Pins that hold no more.
+    Unpin {
+        /// The tombs that pinned.
+        pins: Vec<ObjectHash>,
+    },
+    /// Manifests and intents that never became a snapshot and now never will. Manifests were condemned before, and had no
+    /// seal after that.
     Revoke {
         /// Hashes of manifests, or random names of intents.
         names: Vec<String>,

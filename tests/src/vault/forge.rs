@@ -244,6 +244,8 @@ impl Snapshot {
             root,
             lists: vec![list],
             supersedes: None,
+            origin: None,
+            despite: Vec::new(),
         };
         (self.change)(&mut manifest);
         put_manifest(vault, host, &manifest, self.sealed)

@@ -12,7 +12,7 @@ use super::{Honest, assert_forged, stranger};
 fn condemn_all(honest: &Honest) -> Takes {
     let opened = honest.vault.open();
     let packs = opened.catalog.packs.keys().map(|hash| PackName { hash: *hash, generation: None }).collect();
-    Takes::Condemn { packs }
+    Takes::Condemn { packs, others: Vec::new() }
 }
 
 fn revoke_all(honest: &Honest) -> Takes {

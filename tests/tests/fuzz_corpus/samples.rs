@@ -8,7 +8,7 @@ use fardel_format::frame::{Compressor, Plain};
 use fardel_format::ids::{Generation, Nonce};
 use fardel_format::keys::{ChunkKeys, HostKey, ReaderKeys, RootKey};
 use fardel_format::lines::Moment;
-use fardel_format::manifest::{self, ListRef, Manifest, RootRef};
+use fardel_format::manifest::{self, ListRef, Manifest, Origin, RootRef};
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack::{Finished, PackKind, PackWriter, Toc};
 use fardel_format::pack_list::{self, Bitmap, PackEntry};
@@ -171,12 +171,16 @@ fn manifests() -> Samples {
         root: RootRef { hash: hash(3), size: 900 },
         lists: vec![ListRef { hash: hash(4), size: 740, count: 10, packs: Bitmap::all(10).to_text() }],
         supersedes: Some(hash(5)),
+        origin: Some(Origin { writer: WriterId([4; 8]), seq: 2, created: CREATED.into() }),
+        despite: vec![hash(6)],
     };
     let bare = Manifest {
         previous: None,
         heads: BTreeMap::new(),
         lists: vec![],
         supersedes: None,
+        origin: None,
+        despite: vec![],
         ..manifest.clone()
     };
     let deep = format!("{{\"fardel\":1,\"x\":{}{}}}", "[".repeat(3_000), "]".repeat(3_000));
@@ -382,8 +386,10 @@ fn tombs() -> Samples {
         PackName { hash: hash(1), generation: Some(Generation([1; 4])) },
     ];
     vec![
-        ("condemn", tomb(Takes::Condemn { packs })),
+        ("condemn", tomb(Takes::Condemn { packs, others: vec![hash(2)] })),
         ("forget", tomb(Takes::Forget { snapshots: vec![SnapshotId(id(1).0)], everywhere: true })),
+        ("pin", tomb(Takes::Pin { snapshots: vec![SnapshotId(id(1).0)] })),
+        ("unpin", tomb(Takes::Unpin { pins: vec![hash(3)] })),
         ("revoke", tomb(Takes::Revoke { names: vec![hash(1).to_string()] })),
     ]
 }

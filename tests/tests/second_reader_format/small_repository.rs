@@ -192,6 +192,8 @@ impl SmallRepository {
             root,
             lists: vec![list],
             supersedes: None,
+            origin: None,
+            despite: Vec::new(),
         };
         let bytes = manifest.to_bytes();
         let name = Numbered { seq, hash: ObjectHash::of(&bytes) };

@@ -186,7 +186,6 @@ fn may_write(opened: Opened) -> Result<Opened> {
 }
 
 fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: Job) -> Result<BackupReport> {
-    let usual = PackerOptions::default();
     let options = BackupOptions {
         sources: sources(&job.sources, args.stdin_name.as_deref()),
         host: args.host.clone().unwrap_or_else(init::host_name),
@@ -205,12 +204,7 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
         dry_run: args.dry_run,
         checkpoint_every: args.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
         never: never(app, opened),
-        packer: PackerOptions {
-            pack_size: app.config.pack_size.unwrap_or(usual.pack_size),
-            level: app.config.level.unwrap_or(usual.level),
-            threads: threads(app.config.memory),
-            ..usual
-        },
+        packer: packer(app),
     };
     let progress = Progress::begin(&app.out, if args.dry_run { "looking at" } else { "saving" }, "entries");
     let saved = backup(&opened.repo, catalog, &options, &progress);
@@ -230,6 +224,18 @@ fn save(app: &App, args: &BackupArgs, opened: &Opened, catalog: &Catalog, job: J
         ),
         error => error.into(),
     })
+}
+
+/// How packs are made, by the configuration.
+#[must_use]
+pub fn packer(app: &App) -> PackerOptions {
+    let usual = PackerOptions::default();
+    PackerOptions {
+        pack_size: app.config.pack_size.unwrap_or(usual.pack_size),
+        level: app.config.level.unwrap_or(usual.level),
+        threads: threads(app.config.memory),
+        ..usual
+    }
 }
 
 /// A compressing thread for each core, as far as memory goes.

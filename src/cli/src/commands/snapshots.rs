@@ -31,6 +31,7 @@ struct Line {
     unreadable: Option<u64>,
     parent: Option<String>,
     writer: String,
+    pinned: bool,
 }
 
 #[derive(Serialize)]
@@ -103,7 +104,8 @@ fn superfluous(roots: &[Option<Root>]) -> HashSet<usize> {
 }
 
 fn line(opened: &Opened, snapshots: &Snapshots, sealed: &Sealed, root: Option<&Root>) -> Line {
-    let signer = snapshots.registry.get_even_removed(&sealed.writer);
+    let writer = sealed.manifest.origin().writer;
+    let signer = snapshots.registry.get_even_removed(&writer);
     let closure = opened.repo.closure(&opened.catalog, &sealed.manifest);
     let whole = |packs: Vec<fardel_format::pack_list::PackEntry>| {
         packs.iter().all(|pack| opened.catalog.whole_pack(&pack.hash, pack.size).is_some())
@@ -113,7 +115,7 @@ fn line(opened: &Opened, snapshots: &Snapshots, sealed: &Sealed, root: Option<&R
     };
     Line {
         id: sealed.id().to_string(),
-        time: root.map_or(&sealed.manifest.created, |root| &root.time).clone(),
+        time: root.map_or_else(|| sealed.manifest.origin().created, |root| root.time.clone()),
         host: root
             .map(|root| root.host.clone())
             .or(signer.map(|signer| signer.name.clone()))
@@ -127,7 +129,8 @@ fn line(opened: &Opened, snapshots: &Snapshots, sealed: &Sealed, root: Option<&R
         bytes: root.map(|root| root.totals.bytes),
         unreadable: root.map(|root| root.unreadable),
         parent: root.and_then(|root| root.parent).map(|id| id.to_string()),
-        writer: sealed.writer.to_string(),
+        writer: writer.to_string(),
+        pinned: snapshots.tombs.pins(&sealed.manifest),
     }
 }
 
@@ -158,6 +161,9 @@ fn show(app: &App, lines: &[Line], hidden: usize, opened: &Opened) -> Result<()>
         let mut remarks = Vec::new();
         if line.partial == Some(true) {
             remarks.push("partial");
+        }
+        if line.pinned {
+            remarks.push("pinned");
         }
         if !line.complete {
             remarks.push("INCOMPLETE");

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use fardel_format::{ObjectHash, SnapshotId};
 use fardel_source::{ErrorKind as SourceErrorKind, Owners};
+use fardel_store::ErrorKind;
 
 use crate::catalog::Catalog;
 use crate::commit::Outcome;
@@ -175,9 +176,18 @@ pub fn backup(
     let time = crate::time::now();
     let mut bad = HashSet::new();
     let mut fresh = None;
-    for _ in 0..ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
         let catalog = fresh.as_ref().unwrap_or(catalog);
-        match attempt_backup(repo, catalog, options, monitor, &time, &bad)? {
+        let snapshots = match Snapshots::load(repo, catalog) {
+            Ok(snapshots) => snapshots,
+            // A collector deleted it after it was listed.
+            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound && attempt < ATTEMPTS => {
+                fresh = Some(Catalog::load(repo.store())?);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        match attempt_backup(repo, catalog, &snapshots, options, monitor, &time, &bad)? {
             Attempt::Done(report) => return Ok(report),
             // A stream cannot be read twice.
             Attempt::Again(_) if options.sources.iter().any(|s| matches!(s, SourceSpec::Stdin { .. })) => {
@@ -204,19 +214,19 @@ enum Attempt {
 fn attempt_backup(
     repo: &Repository,
     catalog: &Catalog,
+    snapshots: &Snapshots,
     options: &BackupOptions,
     monitor: &dyn Monitor,
     time: &str,
     bad: &HashSet<ObjectHash>,
 ) -> Result<Attempt> {
-    let snapshots = Snapshots::load(repo, catalog)?;
     let packs = PackReader::new(repo, catalog);
-    let index = ChunkIndex::for_writing(repo, catalog, &snapshots, bad, &packs)?;
+    let index = ChunkIndex::for_writing(repo, catalog, snapshots, bad, &packs)?;
     let mut packer = Packer::start(repo, catalog, index, options.packer.clone(), options.dry_run)?;
     if !repo.keys().can_read && !options.dry_run {
         packer.remember(Remembering::begin(parents::remembered_at(repo, options)));
     }
-    let parents = Parents::find(repo, catalog, &snapshots, options, bad)?;
+    let parents = Parents::find(repo, catalog, snapshots, options, bad)?;
     let reading = if parents.is_empty() || parents.remembered().is_some() {
         ChunkIndex::default()
     } else {
@@ -225,7 +235,7 @@ fn attempt_backup(
     let chunks = ChunkReader::new(repo, &packs, &reading)?.of(parents.remembered());
     parents.announce(monitor);
 
-    let mut session = Session::new(repo, catalog, options, monitor, packer, time, parents.newest());
+    let mut session = Session::new(repo, catalog, snapshots, options, monitor, packer, time, &parents);
     session.rest_on(parents.closure());
     let saver = Saver {
         repo,

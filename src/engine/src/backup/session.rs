@@ -10,19 +10,22 @@ use fardel_format::root::{self, Root, Source, Totals};
 use fardel_format::tree::Node;
 use fardel_source::Meta;
 
+use super::parents::Parents;
 use super::{BackupOptions, BackupReport};
 use crate::catalog::Catalog;
 use crate::commit::{self, Outcome};
 use crate::monitor::Monitor;
 use crate::packs::Packer;
 use crate::repository::Repository;
-use crate::snapshots::Sealed;
+use crate::snapshots::{Sealed, Snapshots};
+use crate::tombs::Tombs;
 use crate::{Error, Result};
 
 /// A snapshot that is being made.
 pub struct Session<'a> {
     pub repo: &'a Repository,
     pub catalog: &'a Catalog,
+    pub tombs: &'a Tombs,
     pub options: &'a BackupOptions,
     pub monitor: &'a dyn Monitor,
     pub packer: Packer,
@@ -41,19 +44,26 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each thing that an attempt works with, and one caller"
+    )]
     pub fn new(
         repo: &'a Repository,
         catalog: &'a Catalog,
+        snapshots: &'a Snapshots,
         options: &'a BackupOptions,
         monitor: &'a dyn Monitor,
         packer: Packer,
         time: &'a str,
-        parent: Option<&'a Sealed>,
+        parents: &'a Parents,
     ) -> Self {
+        let parent = parents.newest();
         let report = BackupReport { parent: parent.map(Sealed::id), ..BackupReport::default() };
         Self {
             repo,
             catalog,
+            tombs: &snapshots.tombs,
             options,
             monitor,
             packer,
@@ -171,6 +181,7 @@ impl<'a> Session<'a> {
         let unpublished = commit::write(
             self.repo,
             self.catalog,
+            self.tombs,
             base,
             &root,
             closure.into_iter().collect(),

@@ -251,7 +251,11 @@ fn tomb(context: &Context<'_>, writer: &fardel_format::WriterId, name: &Numbered
             let short: Vec<_> = snapshots.iter().take(5).map(SnapshotId::short).collect();
             format!("a tomb: {} forgotten snapshots could come back ({}…)", snapshots.len(), short.join(", "))
         }
-        Takes::Condemn { packs } => format!("a tomb: {} condemned packs would be trusted again", packs.len()),
+        Takes::Condemn { packs, .. } => {
+            format!("a tomb: {} condemned packs would be trusted again", packs.len())
+        }
+        Takes::Pin { snapshots } => format!("a pin: {} snapshots could be forgotten", snapshots.len()),
+        Takes::Unpin { pins } => format!("a tomb: {} pins would hold again", pins.len()),
         Takes::Revoke { names } => {
             format!("a tomb: {} revoked manifests or intents would count again", names.len())
         }

@@ -75,7 +75,7 @@ impl Seal<'_> {
             }
         };
         let snapshot = snapshot_in(&bytes);
-        let forgotten = snapshot.is_some_and(|id| self.snapshots.tombs.forgets(&id, &self.writer));
+        let forgotten = snapshot.is_some_and(|id| self.snapshots.tombs.names_forgotten(&id, &self.writer));
         if ObjectHash::of(&bytes) != self.name.hash {
             let finding = findings.add(&stored.key, class_of_text(&bytes), "its hash differs from its name");
             finding.harmless = forgotten;

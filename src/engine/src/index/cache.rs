@@ -125,7 +125,7 @@ impl SegmentCache {
         write_members(&self.folder.join(format!("{stem}.members")), &text).ok()?;
         let path = self.folder.join(format!("{stem}.{}", ending(own)));
         let views = group.iter().map(|kept| kept.run.view()).collect::<Result<Vec<_>, _>>().ok()?;
-        let run = Run::write(&path, own, |mut out| merge(&views, &mut out))?;
+        let run = Run::write(&path, own, |mut out| merge(&views, |_| true, &mut out))?;
         Some(Kept { path, members, run })
     }
 }

@@ -5,10 +5,10 @@
 
 mod cache;
 mod map;
-mod merge;
+pub(crate) mod merge;
 mod run;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use fardel_format::ids::Nonce;
@@ -24,7 +24,8 @@ use cache::SegmentCache;
 use crate::catalog::{Catalog, key_of};
 use crate::packs::PackReader;
 use crate::repository::{Problem, Repository};
-use crate::snapshots::{Snapshots, Tombs};
+use crate::snapshots::Snapshots;
+use crate::tombs::Tombs;
 use crate::{Error, Result};
 
 /// Stored bytes of a segment that are taken into memory at most; of what larger ones say the packs' own tables are asked.
@@ -195,6 +196,31 @@ impl ChunkIndex {
         Ok(())
     }
 
+    /// Every pack that a run speaks of, with what its frames take of it, in bytes.
+    ///
+    /// # Errors
+    /// When a run is damaged.
+    pub fn packs(&self) -> Result<HashMap<ObjectHash, (PackKind, u64)>> {
+        let damaged = |e| Error::object("index", e);
+        let mut packs = HashMap::new();
+        for run in &self.runs {
+            let view = run.view().map_err(damaged)?;
+            let counts = view.counts();
+            let mut frames = vec![0; counts.packs as usize];
+            for i in 0..counts.frames {
+                let (pack, span) = view.frame(i).map_err(damaged)?;
+                if let Some(sum) = frames.get_mut(pack as usize) {
+                    *sum += u64::from(span.stored);
+                }
+            }
+            for (i, frames) in frames.into_iter().enumerate() {
+                let pack = view.pack(i as u32).map_err(damaged)?;
+                packs.entry(pack.hash).or_insert((pack.kind, frames));
+            }
+        }
+        Ok(packs)
+    }
+
     /// Where this chunk lies, in a pack of this kind.
     #[must_use]
     pub fn locate(&self, id: &ChunkId, kind: PackKind) -> Option<Location> {
@@ -203,8 +229,18 @@ impl ChunkIndex {
 
     /// Every place where this chunk lies, in a pack of this kind: one of them may be false.
     pub fn locate_all<'a>(&'a self, id: &'a ChunkId, kind: PackKind) -> impl Iterator<Item = Location> + 'a {
-        let runs = self.runs.iter().rev();
-        runs.flat_map(|run| run.locate(id)).filter(move |location| location.pack.kind == kind)
+        self.locate_signed(id, kind).map(|(_, location)| location)
+    }
+
+    /// The same, each with whether this host says so itself.
+    pub fn locate_signed<'a>(
+        &'a self,
+        id: &'a ChunkId,
+        kind: PackKind,
+    ) -> impl Iterator<Item = (bool, Location)> + 'a {
+        let places =
+            self.runs.iter().rev().flat_map(|run| run.locate(id).map(|location| (run.own, location)));
+        places.filter(move |(_, location)| location.pack.kind == kind)
     }
 }
 
@@ -212,8 +248,6 @@ impl ChunkIndex {
 #[must_use]
 pub fn is_usable(catalog: &Catalog, tombs: &Tombs, hash: &ObjectHash, size: u64) -> bool {
     catalog.packs.get(hash).is_some_and(|copies| {
-        copies
-            .iter()
-            .any(|copy| copy.stored.size == size && !tombs.condemned.contains(&(*hash, copy.generation)))
+        copies.iter().any(|copy| copy.stored.size == size && !tombs.condemns(hash, copy.generation))
     })
 }

@@ -186,7 +186,8 @@ impl<'a> Admin<'a> {
         }
         // Only what verifies counts: the name of a seal alone could say any number, and let it seal on for ever.
         let snapshots = Snapshots::load(self.repo, &Catalog::load(self.repo.store())?)?;
-        let sealed = snapshots.sealed.iter().filter(|sealed| sealed.writer == *writer);
+        let sealed = [&snapshots.sealed, &snapshots.forgotten, &snapshots.superseded];
+        let sealed = sealed.into_iter().flatten().filter(|sealed| sealed.writer == *writer);
         let last_seq = sealed.map(|sealed| sealed.name.seq).max().unwrap_or(0);
         let tombs = Catalog::load_prefix(self.repo.store(), "tombs/")?.tombs;
         let last_tomb = tombs.keys().filter(|(w, _)| w == writer).map(|(_, n)| n.seq).max().unwrap_or(0);

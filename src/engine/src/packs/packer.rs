@@ -249,6 +249,15 @@ impl Packer {
         Ok(self.shared.lock().packed.clone())
     }
 
+    /// The same, and what follows is counted anew.
+    ///
+    /// # Errors
+    /// When something could not be stored.
+    pub fn take(&mut self) -> Result<Packed> {
+        self.flush()?;
+        Ok(std::mem::take(&mut self.shared.lock().packed))
+    }
+
     /// Indexes the packs that are stored, after a failure, so that the next run finds them. Best effort: without it they
     /// are stored once more.
     pub fn keep_finished(&self) {

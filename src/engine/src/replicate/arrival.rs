@@ -1,5 +1,8 @@
 //! What the target holds when we come.
 
+use std::collections::HashSet;
+
+use fardel_format::SnapshotId;
 use fardel_format::names::{CARD, Name};
 use fardel_format::pack_list::PackEntry;
 use fardel_store::{ErrorKind, Key};
@@ -11,7 +14,8 @@ use crate::bridge::Blocking;
 use crate::catalog::Catalog;
 use crate::index::is_usable;
 use crate::repository::{OpenOptions, Repository};
-use crate::snapshots::Tombs;
+use crate::snapshots::Snapshots;
+use crate::tombs::Tombs;
 
 /// A target as it was listed.
 pub struct Arrival {
@@ -59,6 +63,44 @@ impl Arrival {
         self.look_for_tombs(source)?;
         self.catalog.packs = Catalog::load_prefix(&self.store, "packs/")?.packs;
         Ok(closure.filter(|pack| !self.has(pack)).cloned().collect())
+    }
+
+    /// Snapshots that are whole here and that a manifest tells of which the source does not know: this store was compacted by
+    /// itself.
+    pub fn retold(&self, source: &Source<'_>) -> Result<HashSet<SnapshotId>> {
+        let Some(repo) = &self.repo else { return Ok(HashSet::new()) };
+        let mut own = self.catalog.clone();
+        own.seals.retain(|name, _| !source.catalog.seals.contains_key(name));
+        if own.seals.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut retold = HashSet::new();
+        for sealed in Snapshots::load_for_reading(repo, &own)?.sealed {
+            let closure = repo.closure(&self.catalog, &sealed.manifest);
+            let has_root = self.catalog.roots.contains_key(&sealed.manifest.root.hash);
+            if has_root && closure.is_ok_and(|closure| closure.iter().all(|pack| self.is_here(pack))) {
+                retold.insert(sealed.id());
+            }
+        }
+        Ok(retold)
+    }
+
+    fn is_here(&self, pack: &PackEntry) -> bool {
+        self.catalog.whole_pack(&pack.hash, pack.size).is_some()
+    }
+
+    /// Whether a collector may have decided to sweep this list or root: it was condemned, or every pack of the list was.
+    pub fn may_be_swept(&self, source: &Source<'_>, name: &Name) -> Result<bool> {
+        let (Name::List(hash) | Name::Root(hash)) = name else { return Ok(false) };
+        if self.tombs.condemns_other(hash) {
+            return Ok(true);
+        }
+        if matches!(name, Name::Root(_)) {
+            return Ok(false);
+        }
+        let packs = source.repo.list(source.catalog, hash)?;
+        let condemned: HashSet<_> = self.tombs.condemned.keys().map(|(hash, _)| hash).collect();
+        Ok(packs.iter().filter(|pack| pack.size > 0).all(|pack| condemned.contains(&pack.hash)))
     }
 
     /// What was forgotten, condemned and revoked until now.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crossbeam_channel::Receiver;
 use fardel_format::ObjectHash;
-use fardel_format::names::{Name, PackName};
+use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack_list::PackEntry;
 use fardel_store::{Body, ErrorKind};
 
@@ -49,6 +49,7 @@ pub fn run(source: &Source<'_>, target: &Target, most: usize, dry_run: bool) -> 
         tally,
         intent: None,
         carried: HashSet::new(),
+        elsewhere: HashSet::new(),
         complete,
         report: TargetReport {
             name: target.name.clone(),
@@ -108,6 +109,8 @@ struct Carrier<'a> {
     tally: Arc<Tally>,
     intent: Option<Standing>,
     carried: HashSet<Name>,
+    /// Lists and roots that were put in a second place.
+    elsewhere: HashSet<Name>,
     /// The newest snapshot that is whole there, and how many are newer.
     complete: Option<(Known, u64)>,
     report: TargetReport,
@@ -227,6 +230,7 @@ impl Carrier<'_> {
             let closure = |step: &&Step| self.source.repo.closure(self.source.catalog, &step.sealed.manifest);
             let closures = steps.iter().map(closure).collect::<Result<Vec<_>>>()?;
             let lost = self.arrival.look_again(self.source, closures.iter().flatten())?;
+            self.put_elsewhere(&steps)?;
             let lost: BTreeSet<_> = lost.into_iter().collect();
             if lost.is_empty() {
                 if self.seal(&steps)? {
@@ -315,13 +319,38 @@ impl Carrier<'_> {
             return Ok(false);
         }
         for step in steps {
-            if self.arrival.tombs.revoked.contains(&step.sealed.name.hash.to_string()) {
+            if self.arrival.tombs.revokes(&step.sealed.name.hash) {
                 self.problem(step, "it was revoked there");
             } else if self.complete.as_ref().is_none_or(|(_, newer)| step.newer < *newer) {
                 self.complete = Some((Known::of(&step.sealed), step.newer));
             }
         }
         Ok(true)
+    }
+
+    /// Puts lists and roots that a collector may be about to sweep in a second place: it decided about the first one. Their
+    /// names cannot be others, for manifests tell their hashes.
+    fn put_elsewhere(&mut self, steps: &[&Step]) -> Result<()> {
+        for manifest in steps.iter().map(|step| &step.sealed.manifest) {
+            let lists = manifest.lists.iter().map(|list| Name::List(list.hash));
+            for name in lists.chain([Name::Root(manifest.root.hash)]) {
+                if self.elsewhere.contains(&name) || !self.arrival.may_be_swept(self.source, &name)? {
+                    continue;
+                }
+                let Some(stored) = self.source.catalog.get(&name) else { continue };
+                let bytes = self.source.repo.store().get(&stored.key)?;
+                let usual = key_of(&name, Catalog::fan_out(self.arrival.catalog.siblings(&name)));
+                let taken = [self.arrival.catalog.get(&name).map_or(&usual, |stored| &stored.key), &usual];
+                let depths = [0, 5_000, 5_000_000].map(FanOut::for_count);
+                let free =
+                    depths.into_iter().map(|depth| key_of(&name, depth)).find(|key| !taken.contains(&key));
+                if let Some(key) = free {
+                    self.arrival.store.put_same(&key, bytes.to_vec())?;
+                }
+                self.elsewhere.insert(name);
+            }
+        }
+        Ok(())
     }
 
     fn problem(&mut self, step: &Step, why: &str) {

@@ -9,7 +9,7 @@ use super::source::Source;
 use crate::Result;
 use crate::bridge::Blocking;
 use crate::catalog::key_of;
-use crate::snapshots::Tombs;
+use crate::tombs::Tombs;
 
 /// Intents that were put: the last one names all that the earlier ones name.
 pub struct Standing {

@@ -115,7 +115,7 @@ impl<'a> Porter<'a> {
         pace: Pace,
     ) -> Self {
         let listed = arrival.catalog.packs.keys().copied();
-        let condemned = arrival.tombs.condemned.iter().map(|(hash, _)| *hash);
+        let condemned = arrival.tombs.condemned.keys().map(|(hash, _)| *hash);
         Self {
             source,
             target,

@@ -22,7 +22,7 @@ pub struct Plan {
     pub common: Vec<(Name, Stored)>,
     /// Snapshots, newest first.
     pub steps: Vec<Step>,
-    /// Tombs that hold in every copy.
+    /// Tombs that hold in every copy, and pins.
     pub forgets: Vec<(Name, Stored)>,
     /// The newest snapshot that the target holds whole already, and how many of the wanted ones are newer.
     pub complete: Option<(Known, u64)>,
@@ -56,16 +56,21 @@ impl Plan {
         let mut plan = Self::default();
         let mut planned = HashSet::new();
         let mut newer = 0;
+        let retold = arrival.retold(source)?;
         for sealed in source.snapshots.sealed.iter().rev() {
             let hash = sealed.name.hash;
-            if arrival.tombs.forgets(&sealed.id(), &sealed.writer) {
+            if arrival.tombs.forgets(&sealed.manifest) {
                 continue;
             }
-            if arrival.tombs.revoked.contains(&hash.to_string()) {
+            if arrival.tombs.revokes(&hash) {
                 plan.problems.push(format!("snapshot {} was revoked there", sealed.id().short()));
                 continue;
             }
             match step(source, arrival, sealed, &planned, newer) {
+                // It was compacted there, and rests on other packs.
+                _ if retold.contains(&sealed.id()) => {
+                    plan.complete.get_or_insert((Known::of(sealed), newer));
+                }
                 Ok(None) => {
                     plan.complete.get_or_insert((Known::of(sealed), newer));
                 }
@@ -107,6 +112,7 @@ impl Plan {
 
     fn forgets(&mut self, source: &Source<'_>, arrival: &Arrival) -> Result<()> {
         let catalog = source.catalog;
+        let mut pins = Vec::new();
         for ((writer, name), stored) in &catalog.tombs {
             let Some(signature) = catalog.tomb_sigs.get(&(*writer, *name)) else { continue };
             let (tomb_name, sig_name) = (Name::Tomb(*writer, *name), Name::TombSig(*writer, *name));
@@ -117,11 +123,15 @@ impl Plan {
             let tomb = source.repo.signed(stored, signature, |bytes, signature| {
                 Tomb::from_bytes(bytes, signature, source.repo.id(), name, &signer.public_key)
             })?;
-            if let Ok(Tomb { takes: Takes::Forget { everywhere: true, .. }, .. }) = tomb {
-                self.forgets.push((tomb_name, stored.clone()));
-                self.forgets.push((sig_name, signature.clone()));
+            let both = [(tomb_name, stored.clone()), (sig_name, signature.clone())];
+            match tomb.map(|tomb| tomb.takes) {
+                Ok(Takes::Forget { everywhere: true, .. }) => self.forgets.extend(both),
+                Ok(Takes::Pin { .. } | Takes::Unpin { .. }) => pins.extend(both),
+                _ => {}
             }
         }
+        // A pin before the forget that does not hold against it.
+        self.forgets.splice(0..0, pins);
         Ok(())
     }
 

@@ -188,7 +188,7 @@ fn a_condemned_or_short_pack_is_put_in_a_new_generation() {
         &fixture,
         &copy,
         1,
-        Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }] },
+        Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }], others: Vec::new() },
     );
     let short_name = Name::Pack(short, None).key(FanOut::FLAT);
     copy.insert_raw(&short_name, copy.get_raw(&short_name).unwrap().slice(..100));
@@ -210,7 +210,8 @@ fn what_a_collector_takes_away_meanwhile_is_put_again() {
     let fixture = fixture();
     three(&fixture);
     let (condemned, _) = packs(&fixture.store)[0];
-    let condemn = Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }] };
+    let condemn =
+        Takes::Condemn { packs: vec![PackName { hash: condemned, generation: None }], others: Vec::new() };
     for number in 0..2 {
         let copy = MemoryStore::new();
         let store = Recording::new(copy.clone());
@@ -372,7 +373,7 @@ fn only_a_forget_for_every_copy_travels() {
     put_tomb(&fixture, &fixture.store, 1, Takes::Forget { snapshots: vec![ids[0]], everywhere: true });
     put_tomb(&fixture, &fixture.store, 2, Takes::Forget { snapshots: vec![ids[1]], everywhere: false });
     let condemned = PackName { hash: packs(&fixture.store)[0].0, generation: None };
-    put_tomb(&fixture, &fixture.store, 3, Takes::Condemn { packs: vec![condemned] });
+    put_tomb(&fixture, &fixture.store, 3, Takes::Condemn { packs: vec![condemned], others: Vec::new() });
     let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
     assert_eq!((report.others.objects, report.packs.objects), (2, 0), "a tomb and its signature");
     assert_eq!(look(&fixture, &copy).snapshots, 2);

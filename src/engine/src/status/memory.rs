@@ -144,7 +144,7 @@ impl Remembered {
             catalog.seals.contains_key(&(*writer, name))
         };
         let is_taken = |writer: &WriterId, head: &Head| {
-            snapshots.tombs.forgets(&head.snapshot, writer)
+            snapshots.tombs.names_forgotten(&head.snapshot, writer)
                 || snapshots.tombs.revoked.contains(&head.manifest.to_string())
         };
         let gone = self.state.heads.iter().filter(|(w, head)| !is_there(w, head) && !is_taken(w, head));

@@ -29,6 +29,8 @@ fn sample() -> Signed {
             packs: Bitmap::all(10).to_text(),
         }],
         supersedes: None,
+        origin: None,
+        despite: Vec::new(),
     };
     let bytes = manifest.to_bytes();
     let name = samples::numbered(7, &bytes);
@@ -47,6 +49,12 @@ fn a_manifest_reads_back() {
     manifest.previous = None;
     manifest.heads.clear();
     manifest.supersedes = Some(samples::hash(9));
+    let own = manifest.origin();
+    assert_eq!((own.writer, own.seq), (key.public().writer(), 7));
+    manifest.origin =
+        Some(Origin { writer: WriterId([5; 8]), seq: 3, created: "2026-11-22T14:00:00Z".into() });
+    assert_eq!(Some(manifest.origin()), manifest.origin);
+    manifest.despite = vec![samples::hash(8)];
     let bytes = manifest.to_bytes();
     assert!(!String::from_utf8_lossy(&bytes).contains("previous"));
     assert_eq!(read(&bytes, &samples::numbered(7, &bytes)).unwrap(), manifest);

@@ -10,8 +10,11 @@ fn tombs(key: &SigningKey) -> Vec<Tomb> {
                 PackName { hash: samples::hash(1), generation: None },
                 PackName { hash: samples::hash(1), generation: Some(Generation([1, 2, 3, 4])) },
             ],
+            others: vec![samples::hash(3)],
         },
         Takes::Revoke { names: vec![samples::hash(2).to_string()] },
+        Takes::Pin { snapshots: vec![SnapshotId(samples::id(1).0)] },
+        Takes::Unpin { pins: vec![samples::hash(4)] },
     ];
     let tomb = |takes| Tomb {
         fardel: 1,
@@ -28,7 +31,7 @@ fn tombs(key: &SigningKey) -> Vec<Tomb> {
 fn tombs_read_back() {
     let key = SigningKey::generate().unwrap();
     let repository = samples::repository();
-    for (tomb, what) in tombs(&key).into_iter().zip(["forget", "condemn", "revoke"]) {
+    for (tomb, what) in tombs(&key).into_iter().zip(["forget", "condemn", "revoke", "pin", "unpin"]) {
         let bytes = tomb.to_bytes();
         let name = samples::numbered(5, &bytes);
         let signature = sign(&bytes, &repository, &name, &key).unwrap();

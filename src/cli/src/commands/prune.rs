@@ -1,0 +1,224 @@
+//! `fardel prune`: deletes what nobody needs, and writes anew what is sparse or small.
+
+use std::time::Instant;
+
+use fardel_engine::prune::{self, Planned, PruneOptions, PruneReport};
+use fardel_engine::status::Amount;
+use serde::Serialize;
+
+use super::backup::packer;
+use crate::app::App;
+use crate::args::PruneArgs;
+use crate::config::Process;
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::human::{self, bytes, count};
+use crate::open::{self, Access};
+use crate::progress::Progress;
+
+#[derive(Serialize)]
+struct PlanSummary {
+    dry_run: bool,
+    packs: u64,
+    bytes: u64,
+    packs_to_delete: u64,
+    bytes_to_delete: u64,
+    packs_to_condemn: u64,
+    bytes_to_condemn: u64,
+    packs_to_repack: u64,
+    bytes_to_repack: u64,
+    bytes_to_store: u64,
+    snapshots_to_retell: u64,
+    requests: u64,
+    unused_bytes: u64,
+    packs_unfinished: u64,
+    bytes_unfinished: u64,
+    packs_young: u64,
+    bytes_young: u64,
+    young_byte_days: f64,
+    no_repack: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    dry_run: bool,
+    packs_deleted: u64,
+    bytes_deleted: u64,
+    objects_deleted: u64,
+    snapshots_deleted: u64,
+    packs_condemned: u64,
+    bytes_condemned: u64,
+    packs_waiting: u64,
+    bytes_waiting: u64,
+    packs_repacked: u64,
+    packs_written: u64,
+    bytes_stored: u64,
+    snapshots_retold: u64,
+    snapshots_left: u64,
+    denied: &'a [String],
+    unreadable: &'a [String],
+    no_repack: Option<&'a str>,
+    duration_seconds: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// When the key does not allow it, the store's listing cannot be trusted, or what a snapshot needs cannot be known.
+pub fn run(app: &App, args: &PruneArgs) -> Result<Exit> {
+    let begun = Instant::now();
+    let opened = match &args.replica {
+        Some(replica) => open::open_at(&app.config, app.config.copy(replica, &Process)?, Access::Key)?,
+        None => open::open(&app.config, Access::Key)?,
+    };
+    open::make_cache(&app.config.cache)?;
+    let options = options(app, args);
+    let progress = Progress::begin(&app.out, "looking at", "packs");
+    let plan = prune::plan(&opened.repo, &options, &progress);
+    drop(progress);
+    let plan = plan?;
+    let planned = plan.planned.clone();
+    if let Some(why) = planned.no_repack.as_deref().filter(|_| !args.no_repack) {
+        app.out.warning(&format!("nothing is written anew: {why}"));
+    }
+    if args.dry_run {
+        foretell(app, &planned, &options)?;
+        return Ok(Exit::Done);
+    }
+    let progress = Progress::begin(&app.out, "pruning", "packs");
+    let ran = plan.run(&progress);
+    drop(progress);
+    let report = ran?;
+    tell(app, &planned, &report, &options)?;
+    app.out.summary(&summary(&planned, &report, begun))?;
+    Ok(if report.swept.denied.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+fn options(app: &App, args: &PruneArgs) -> PruneOptions {
+    let usual = PruneOptions::default();
+    PruneOptions {
+        grace: args.grace.unwrap_or(usual.grace),
+        unfinished: args.unfinished.unwrap_or(usual.unfinished),
+        max_unused: args.max_unused.unwrap_or(usual.max_unused),
+        max_repack: args.max_repack.map_or(usual.max_repack, |size| size.0),
+        repack: !args.no_repack,
+        min_age: args.min_age.unwrap_or(usual.min_age),
+        replica: args.replica.is_some(),
+        memory: app.config.memory,
+        packer: packer(app),
+    }
+}
+
+fn packs(amount: &Amount) -> String {
+    format!("{} of {}", count(amount.objects, "pack", "packs"), bytes(amount.bytes))
+}
+
+fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> {
+    let out = &app.out;
+    out.say(format!(
+        "{} are here, {} within needed ones is not used",
+        packs(&planned.total),
+        bytes(planned.unused_bytes)
+    ))?;
+    out.say(format!("would delete       {}", packs(&planned.sweep)))?;
+    let after = match options.grace.is_zero() {
+        true => ", and delete them at once".into(),
+        false => format!(", for a run after {}", human::duration(options.grace)),
+    };
+    out.say(format!("would condemn      {}{after}", packs(&planned.condemn)))?;
+    let retold = count(planned.snapshots_retold, "snapshot", "snapshots");
+    out.say(format!(
+        "would write anew   {}, about {}, for {retold}",
+        packs(&planned.repack),
+        bytes(planned.rewrite_bytes)
+    ))?;
+    if planned.unfinished.objects > 0 {
+        out.say(format!("would leave        {} that no snapshot names yet", packs(&planned.unfinished)))?;
+    }
+    if planned.young.objects > 0 {
+        let days = planned.young_byte_days / f64::from(1 << 30);
+        out.say(format!(
+            "would leave        {} below the store's minimum age: deleted now they would be charged for {days:.1} GiB times days",
+            packs(&planned.young)
+        ))?;
+    }
+    out.say(format!("about {}", count(planned.requests, "request", "requests")))?;
+    out.summary(&PlanSummary {
+        dry_run: true,
+        packs: planned.total.objects,
+        bytes: planned.total.bytes,
+        packs_to_delete: planned.sweep.objects,
+        bytes_to_delete: planned.sweep.bytes,
+        packs_to_condemn: planned.condemn.objects,
+        bytes_to_condemn: planned.condemn.bytes,
+        packs_to_repack: planned.repack.objects,
+        bytes_to_repack: planned.repack.bytes,
+        bytes_to_store: planned.rewrite_bytes,
+        snapshots_to_retell: planned.snapshots_retold,
+        requests: planned.requests,
+        unused_bytes: planned.unused_bytes,
+        packs_unfinished: planned.unfinished.objects,
+        bytes_unfinished: planned.unfinished.bytes,
+        packs_young: planned.young.objects,
+        bytes_young: planned.young.bytes,
+        young_byte_days: planned.young_byte_days,
+        no_repack: planned.no_repack.clone(),
+    })
+}
+
+fn tell(app: &App, planned: &Planned, report: &PruneReport, options: &PruneOptions) -> Result<()> {
+    let out = &app.out;
+    for why in report.unreadable.iter().chain(&report.swept.blocked) {
+        out.warning(&human::shown(format!("{why}: it stays as it is; `fardel check` tells more").as_bytes()));
+    }
+    for why in &report.swept.denied {
+        out.warning(&human::shown(
+            format!("the store does not delete {why}: the next prune tries again").as_bytes(),
+        ));
+    }
+    if report.left > 0 {
+        let left = count(report.left, "snapshot", "snapshots");
+        out.warning(&format!(
+            "{left} stay as they were: something else was pruned meanwhile; the next prune tries again"
+        ));
+    }
+    if report.packs_read > 0 {
+        let (read, written) =
+            (count(report.packs_read, "pack", "packs"), count(report.packs_written, "pack", "packs"));
+        out.say(format!("wrote {read} anew: {written}, {}", bytes(report.bytes_stored)))?;
+    }
+    let deleted = packs(&report.swept.packs);
+    let others = count(report.swept.others.objects, "other object", "other objects");
+    out.say(format!("deleted {deleted} and {others}"))?;
+    if report.waiting.objects > 0 {
+        let grace = human::duration(options.grace);
+        out.say(format!("condemned {}: a prune after {grace} deletes them", packs(&report.waiting)))?;
+    }
+    if planned.young.objects > 0 {
+        out.say(format!("left {} below the store's minimum age", packs(&planned.young)))?;
+    }
+    Ok(())
+}
+
+fn summary<'a>(planned: &'a Planned, report: &'a PruneReport, begun: Instant) -> Summary<'a> {
+    Summary {
+        dry_run: false,
+        packs_deleted: report.swept.packs.objects,
+        bytes_deleted: report.swept.packs.bytes + report.swept.others.bytes,
+        objects_deleted: report.swept.packs.objects + report.swept.others.objects,
+        snapshots_deleted: report.swept.snapshots,
+        packs_condemned: report.condemned.objects,
+        bytes_condemned: report.condemned.bytes,
+        packs_waiting: report.waiting.objects,
+        bytes_waiting: report.waiting.bytes,
+        packs_repacked: report.packs_read,
+        packs_written: report.packs_written,
+        bytes_stored: report.bytes_stored,
+        snapshots_retold: report.snapshots_retold,
+        snapshots_left: report.left,
+        denied: &report.swept.denied,
+        unreadable: &report.unreadable,
+        no_repack: planned.no_repack.as_deref(),
+        duration_seconds: begun.elapsed().as_secs_f64(),
+    }
+}

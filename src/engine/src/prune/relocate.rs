@@ -1,0 +1,230 @@
+//! Writes chunks anew, and tells of snapshots anew: a writer that seals superseding manifests.
+//!
+//! 1. Put packs with every wanted chunk of the packs that are to go. What those hold is read from their own tables, never
+//!    believed of an index.
+//! 2. For each snapshot that rests on one of them: put a manifest that rests on the new packs instead.
+//! 3. List tombs, *then* packs; put the seals; list tombs: as for any other snapshot.
+//!
+//! A pack of which anything cannot be read stays as it is.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use fardel_format::ObjectHash;
+use fardel_format::frame::{self, Decompressor};
+use fardel_format::pack_list::PackEntry;
+use fardel_format::root::Root;
+
+use super::choose::Batch;
+use super::survey::Survey;
+use super::usage::Wants;
+use crate::commit::{self, Outcome};
+use crate::index::ChunkIndex;
+use crate::monitor::Monitor;
+use crate::packs::{PackReader, Packer, PackerOptions};
+use crate::repository::Repository;
+use crate::snapshots::Sealed;
+use crate::{Error, Result};
+
+/// Manifests that are published together: their packs are held meanwhile.
+const TOGETHER: usize = 64;
+
+/// Where chunks lie now.
+#[derive(Default)]
+pub struct Moved {
+    /// Of each pack that may go: in which of the batches its chunks lie now.
+    from: HashMap<ObjectHash, usize>,
+    batches: Vec<Vec<PackEntry>>,
+    /// Packs that could not be read whole, and why.
+    pub unreadable: Vec<String>,
+    /// Packs that were read.
+    pub packs_read: u64,
+    /// New packs.
+    pub packs_written: u64,
+    /// Bytes stored for them.
+    pub bytes_stored: u64,
+}
+
+/// Writes every wanted chunk of these packs into new ones.
+///
+/// # Errors
+/// When the store fails as a whole, or the user stops it.
+pub fn rewrite(
+    repo: &Repository,
+    survey: &Survey,
+    wants: &Wants,
+    batches: &[Batch],
+    reader: &PackReader,
+    packer: PackerOptions,
+    monitor: &dyn Monitor,
+) -> Result<Moved> {
+    let going: HashSet<_> = batches.iter().flatten().map(|pack| pack.hash).collect();
+    let index = ChunkIndex::for_writing(repo, &survey.catalog, &survey.snapshots, &going, reader)?;
+    let mut packer = Packer::start(repo, &survey.catalog, index, packer, false)?;
+    let mut moved = Moved::default();
+    let counters = monitor.counters();
+    counters.set_total(going.len() as u64, batches.iter().flatten().map(|pack| pack.size).sum());
+    for batch in batches {
+        let number = moved.batches.len();
+        for pack in batch {
+            match copy(repo, wants, pack, reader, &mut packer, monitor) {
+                Ok(()) => drop(moved.from.insert(pack.hash, number)),
+                Err(error) if error.is_damage() => {
+                    moved.unreadable.push(format!("{}: {error}", reader.key(&pack.hash)));
+                }
+                Err(error) => {
+                    packer.keep_finished();
+                    return Err(error);
+                }
+            }
+            moved.packs_read += 1;
+            counters.done(1, pack.size);
+        }
+        let packed = packer.take()?;
+        moved.packs_written += packed.packs.len() as u64;
+        moved.bytes_stored += packed.bytes_stored;
+        moved.batches.push(packed.packs.into_iter().chain(packed.reused).collect());
+    }
+    Ok(moved)
+}
+
+/// Puts every wanted chunk of a pack.
+fn copy(
+    repo: &Repository,
+    wants: &Wants,
+    pack: &PackEntry,
+    reader: &PackReader,
+    packer: &mut Packer,
+    monitor: &dyn Monitor,
+) -> Result<()> {
+    let toc = reader.toc(&pack.hash, pack.size)?;
+    let chunk_key = &repo.chunk_keys()?.chunk;
+    let damaged = |e| Error::object(reader.key(&pack.hash), e);
+    let mut decompressor = Decompressor::new().map_err(damaged)?;
+    let mut plain = Vec::new();
+    for (span, members) in &toc.frames {
+        if monitor.interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let mut wanted = Vec::new();
+        for member in members {
+            if wants.want(&member.id, toc.kind)? {
+                wanted.push(member);
+            }
+        }
+        if wanted.is_empty() {
+            continue;
+        }
+        let stored = reader.read(&pack.hash, pack.size, &span.range())?;
+        plain.clear();
+        decompressor.frame(&stored, span.plain, &mut plain).map_err(damaged)?;
+        for member in wanted {
+            let chunk = frame::chunk(&plain, member).map_err(damaged)?;
+            if chunk_key.id(chunk) != member.id {
+                return Err(Error::Damaged(format!("chunk {} is not what its id says", member.id.short())));
+            }
+            packer.put(toc.kind, chunk)?;
+        }
+    }
+    Ok(())
+}
+
+impl Moved {
+    /// Whether every wanted chunk of this pack lies elsewhere now.
+    pub fn has(&self, pack: &ObjectHash) -> bool {
+        self.from.contains_key(pack)
+    }
+
+    /// What a snapshot rests on now, if it rested on anything that moved.
+    fn closure(&self, before: &[PackEntry]) -> Option<Vec<PackEntry>> {
+        let (gone, stay): (Vec<_>, Vec<_>) =
+            before.iter().copied().partition(|pack| self.from.contains_key(&pack.hash));
+        if gone.is_empty() {
+            return None;
+        }
+        let batches: BTreeSet<_> = gone.iter().map(|pack| self.from[&pack.hash]).collect();
+        let mut closure: BTreeSet<_> = stay.into_iter().collect();
+        closure.extend(batches.into_iter().flat_map(|batch| &self.batches[batch]));
+        Some(closure.into_iter().collect())
+    }
+}
+
+/// A snapshot of which is told anew.
+pub struct Retold<'a> {
+    /// As it is told now.
+    pub sealed: &'a Sealed,
+    /// The root, when it is to be stored anew.
+    pub root: Option<Root>,
+    /// Tombs despite which it stands.
+    pub despite: Vec<ObjectHash>,
+    /// Whether it is told anew even when nothing of it moved.
+    pub always: bool,
+}
+
+impl<'a> Retold<'a> {
+    /// Only where its packs lie is told anew.
+    #[must_use]
+    pub fn moved(sealed: &'a Sealed) -> Self {
+        Self { sealed, root: None, despite: Vec::new(), always: false }
+    }
+}
+
+/// What came of it.
+#[derive(Default)]
+pub struct Told {
+    /// What exists now.
+    pub published: Vec<Sealed>,
+    /// Snapshots of which collectors took something away meanwhile: they are as they were.
+    pub left: Vec<Sealed>,
+}
+
+/// Seals manifests that tell what snapshots need now.
+///
+/// # Errors
+/// When the store fails: then each of them is told of in the old or the new way.
+pub fn tell<'a>(
+    repo: &Repository,
+    survey: &Survey,
+    moved: &Moved,
+    snapshots: impl IntoIterator<Item = Retold<'a>>,
+    monitor: &dyn Monitor,
+) -> Result<Told> {
+    let tombs = &survey.snapshots.tombs;
+    let mut told = Told::default();
+    let (mut unpublished, mut old) = (Vec::new(), Vec::new());
+    let mut publish = |unpublished: &mut Vec<_>, old: &mut Vec<&Sealed>| -> Result<()> {
+        let outcomes = commit::publish_all(repo, std::mem::take(unpublished))?;
+        for (sealed, outcome) in old.drain(..).zip(outcomes) {
+            match outcome {
+                Outcome::Published(new) => told.published.push(*new),
+                Outcome::Lost(_) | Outcome::Revoked => told.left.push(sealed.clone()),
+            }
+        }
+        Ok(())
+    };
+    for Retold { sealed, root, despite, always } in snapshots {
+        if monitor.interrupted() {
+            break;
+        }
+        let before = repo.closure(&survey.catalog, &sealed.manifest)?;
+        let closure = match moved.closure(&before) {
+            Some(closure) => closure,
+            None if always => before,
+            None => continue,
+        };
+        let root = match root {
+            None if tombs.condemns_other(&sealed.manifest.root.hash) => {
+                Some(repo.root(&survey.catalog, sealed)?)
+            }
+            root => root,
+        };
+        let root = root.as_ref();
+        let one = commit::supersede(repo, &survey.catalog, tombs, sealed, closure, root, &despite)?;
+        unpublished.push(one);
+        old.push(sealed);
+        if unpublished.len() >= TOGETHER {
+            publish(&mut unpublished, &mut old)?;
+        }
+    }
+    publish(&mut unpublished, &mut old)?;
+    if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(told) }
+}

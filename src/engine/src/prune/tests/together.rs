@@ -1,0 +1,232 @@
+//! Something else happens between any two calls of an operation.
+
+use super::*;
+
+/// Does `other` before each call of `does`, one after the other; tells `check` what came of both.
+fn at_any_call<T: Send + 'static>(
+    fixture: &Arc<Fixture>,
+    before: &MemoryStore,
+    does: impl Fn(Arc<dyn Store>),
+    other: impl Fn(&Fixture, Arc<dyn Store>) -> T + Clone + Send + 'static,
+    check: impl Fn(&MemoryStore, T, &str),
+) {
+    let count = {
+        let store = Arc::new(Hooked::new(copy_of(before)));
+        does(store.clone());
+        store.calls()
+    };
+    for at in 0..count {
+        let store = copy_of(before);
+        let came = Arc::new(std::sync::Mutex::new(None));
+        let (fixture, other, shared, tell) = (fixture.clone(), other.clone(), store.clone(), came.clone());
+        let hook = move || *tell.lock().unwrap() = Some(other(&fixture, Arc::new(shared)));
+        does(Arc::new(Hooked::before(store.clone(), at, hook)));
+        // Another run takes fewer calls when something was done for it.
+        let Some(came) = came.lock().unwrap().take() else { continue };
+        check(&store, came, &format!("at {at} of {count}"));
+    }
+    println!("{count} calls");
+}
+
+fn scene() -> (Arc<Fixture>, Vec<SnapshotId>) {
+    let fixture = fixture();
+    let ids = some(&fixture, 7);
+    forget(&fixture, &ids[..3]);
+    fixture.write("late", noise(1000, 20_000));
+    (Arc::new(fixture), ids)
+}
+
+#[test]
+fn a_backup_between_any_two_calls_of_a_prune() {
+    let (fixture, ids) = scene();
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once()).unwrap()),
+        |fixture, store| backup_in(fixture, store).unwrap(),
+        |store, id, when| {
+            let rest = [&ids[3..], &[id]].concat();
+            assert_holds(&fixture, store, &rest, when);
+            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap();
+            assert_holds(&fixture, store, &rest, when);
+        },
+    );
+}
+
+#[test]
+fn a_prune_between_any_two_calls_of_a_backup() {
+    let (fixture, ids) = scene();
+    let saved = std::sync::Mutex::new(None);
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| *saved.lock().unwrap() = Some(backup_in(&fixture, store).unwrap()),
+        |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
+        |store, (), when| {
+            let rest = [&ids[3..], &[saved.lock().unwrap().unwrap()]].concat();
+            assert_holds(&fixture, store, &rest, when);
+            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap();
+            assert_holds(&fixture, store, &rest, when);
+        },
+    );
+}
+
+#[test]
+fn a_prune_between_any_two_calls_of_a_prune() {
+    let (fixture, ids) = scene();
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once()).unwrap()),
+        |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
+        |store, (), when| assert_holds(&fixture, store, &ids[3..], when),
+    );
+}
+
+#[test]
+fn an_undo_between_any_two_calls_of_a_prune() {
+    let (fixture, ids) = scene();
+    let wanted = ids[1];
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once()).unwrap()),
+        move |fixture, store| undo_in(fixture, store, &[wanted]),
+        |store, came, when| {
+            let back = came.is_ok_and(|report| report.back == [wanted]);
+            let rest = if back { [&[wanted], &ids[3..]].concat() } else { ids[3..].to_vec() };
+            assert_holds(&fixture, store, &rest, when);
+            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap();
+            assert_holds(&fixture, store, &rest, when);
+        },
+    );
+}
+
+#[test]
+fn a_prune_between_any_two_calls_of_an_undo() {
+    let (fixture, ids) = scene();
+    let wanted = ids[1];
+    prune(&fixture, &in_time());
+    let came = std::sync::Mutex::new(false);
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| {
+            let report = undo_in(&fixture, store, &[wanted]);
+            *came.lock().unwrap() = report.is_ok_and(|report| report.back == [wanted]);
+        },
+        |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
+        |store, (), when| {
+            let back = *came.lock().unwrap();
+            let rest = if back { [&[wanted], &ids[3..]].concat() } else { ids[3..].to_vec() };
+            assert_holds(&fixture, store, &rest, when);
+        },
+    );
+}
+
+#[test]
+fn a_pin_between_any_two_calls_of_a_prune_that_sweeps_another() {
+    let (fixture, ids) = scene();
+    let wanted = ids[4];
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once()).unwrap()),
+        move |fixture, store| {
+            let (repo, catalog) = fixture.open_in(store, host(fixture)).unwrap();
+            forget::pin(&repo, &catalog, &[wanted.to_string()]).unwrap()
+        },
+        |store, _, when| assert_holds(&fixture, store, &ids[3..], when),
+    );
+}
+
+/// Carries everything to a store.
+fn carry(fixture: &Fixture, store: Arc<dyn Store>) -> crate::replicate::TargetReport {
+    let (repo, catalog) = fixture.open_with(None).unwrap();
+    let target = crate::replicate::Target {
+        name: "copy".into(),
+        store,
+        parallelism: Some(1),
+        upload: Arc::default(),
+        download: Arc::default(),
+        monitor: Arc::new(Silent::default()),
+    };
+    let options = crate::replicate::ReplicateOptions {
+        dry_run: false,
+        spool: fixture.temp().join("spool"),
+        download: fardel_store::Throttle::default(),
+        memory: 64 << 20,
+    };
+    crate::replicate::replicate(&repo, &catalog, &[target], &options).unwrap().pop().unwrap().unwrap()
+}
+
+#[test]
+fn a_prune_of_a_copy_between_any_two_calls_of_the_replication_that_fills_it() {
+    let fixture = fixture();
+    let ids = some(&fixture, 3);
+    let copy = MemoryStore::new();
+    carry(&fixture, Arc::new(copy.clone()));
+    // The copy has forgotten all it holds, and what comes next needs much of it.
+    let (repo, catalog) = fixture.open_in(Arc::new(copy.clone()), host(&fixture)).unwrap();
+    let takes = Takes::Forget { snapshots: ids.clone(), everywhere: false };
+    entomb::entomb(&repo, &catalog, takes).unwrap();
+    let options = || PruneOptions { replica: true, ..at_once() };
+    prune_in(&fixture, Arc::new(copy.clone()), &PruneOptions { replica: true, ..in_time() }).unwrap();
+    fixture.write("next", noise(500, 20_000));
+    let next = fixture.backup(&[&fixture.source()]);
+    let fixture = Arc::new(fixture);
+    at_any_call(
+        &fixture,
+        &copy,
+        |store| {
+            let report = carry(&fixture, store);
+            assert_eq!((report.behind, report.problems), (0, Vec::new()));
+        },
+        move |fixture, store| drop(prune_in(fixture, store, &options()).unwrap()),
+        |store, (), when| {
+            assert_holds(&fixture, store, &[next], when);
+            prune_in(&fixture, Arc::new(store.clone()), &PruneOptions { replica: true, ..at_once() })
+                .unwrap();
+            assert_holds(&fixture, store, &[next], when);
+        },
+    );
+}
+
+#[test]
+fn a_copy_that_was_compacted_by_itself_is_not_filled_again() {
+    let fixture = fixture();
+    let ids = some(&fixture, 8);
+    let copy = MemoryStore::new();
+    carry(&fixture, Arc::new(copy.clone()));
+    let (repo, catalog) = fixture.open_in(Arc::new(copy.clone()), host(&fixture)).unwrap();
+    let takes = Takes::Forget { snapshots: ids[..4].to_vec(), everywhere: false };
+    entomb::entomb(&repo, &catalog, takes).unwrap();
+    let report =
+        prune_in(&fixture, Arc::new(copy.clone()), &PruneOptions { replica: true, ..at_once() }).unwrap();
+    assert!(report.packs_written > 0 && report.swept.packs.objects > 0, "{report:?}");
+    assert_holds(&fixture, &copy, &ids[4..], "compacted");
+    let before = copy.names();
+    let report = carry(&fixture, Arc::new(copy.clone()));
+    assert_eq!((report.packs.objects, report.behind, report.problems), (0, 0, Vec::new()));
+    assert_eq!(report.complete.unwrap().id, ids[7]);
+    assert_eq!(copy.names(), before);
+    // The next snapshot comes all the same, and what the copy forgot for itself stays forgotten.
+    fixture.write("next", noise(501, 20_000));
+    let next = fixture.backup(&[&fixture.source()]);
+    carry(&fixture, Arc::new(copy.clone()));
+    assert_holds(&fixture, &copy, &[&ids[4..], &[next]].concat(), "carried");
+}
+
+#[test]
+fn a_pin_and_what_it_holds_against_travel() {
+    let fixture = fixture();
+    let ids = some(&fixture, 2);
+    let copy = MemoryStore::new();
+    carry(&fixture, Arc::new(copy.clone()));
+    let (repo, catalog) = fixture.open();
+    forget::pin(&repo, &catalog, &[ids[0].to_string()]).unwrap();
+    let takes = Takes::Forget { snapshots: ids.clone(), everywhere: true };
+    entomb::entomb(&repo, &Catalog::load(repo.store()).unwrap(), takes).unwrap();
+    carry(&fixture, Arc::new(copy.clone()));
+    assert_holds(&fixture, &copy, &ids[..1], "pinned in the copy");
+}

@@ -14,7 +14,7 @@ use fardel_store::ErrorKind;
 use crate::catalog::{Catalog, Stored};
 use crate::repository::Repository;
 use crate::snapshots::Snapshots;
-use crate::tombs::PackCopyId;
+use crate::tombs::{PackCopyId, Tombs};
 use crate::{Error, Result};
 
 /// What a manifest is to a collector.
@@ -87,12 +87,13 @@ pub struct Survey {
 /// How often it is begun anew when another collector is at work.
 const ATTEMPTS: u32 = 4;
 
-/// What is listed besides what decides.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// Nothing.
-    Deciding,
-    /// What might be deleted; listed before all else, so that whatever explains it is seen.
+/// What a look is for.
+#[derive(Clone, Copy)]
+pub enum Scope<'a> {
+    /// What must stay, after tombs were listed before: forgotten is only what was so by then. A listing comes in pages, and one alone
+    /// could miss a pin and find the forget that came after it.
+    Deciding(&'a Tombs),
+    /// What might be deleted, too; listed before all else, so that whatever explains it is seen.
     Everything,
 }
 
@@ -101,7 +102,7 @@ impl Survey {
     ///
     /// # Errors
     /// When the store fails, or what a snapshot needs cannot be known.
-    pub fn take(repo: &Repository, scope: Scope) -> Result<Self> {
+    pub fn take(repo: &Repository, scope: Scope<'_>) -> Result<Self> {
         for _ in 1..ATTEMPTS {
             match Self::try_take(repo, scope) {
                 // Another collector may have deleted it after it was listed, or after what names it was.
@@ -113,11 +114,11 @@ impl Survey {
         Self::try_take(repo, scope)
     }
 
-    fn try_take(repo: &Repository, scope: Scope) -> Result<Self> {
+    fn try_take(repo: &Repository, scope: Scope<'_>) -> Result<Self> {
         let mut catalog = Catalog::default();
-        let before: &[_] = match scope {
-            Scope::Everything => &["index/", "packs/", "roots/"],
-            Scope::Deciding => &[],
+        let (before, earlier): (&[_], _) = match scope {
+            Scope::Everything => (&["index/", "packs/", "roots/"], None),
+            Scope::Deciding(tombs) => (&[], Some(tombs)),
         };
         let deciding = ["manifests/", "intents/", "seals/", "signers/", "tombs/", "lists/"];
         for folder in before.iter().copied().chain(deciding) {
@@ -136,7 +137,7 @@ impl Survey {
             opaque: None,
         };
         survey.find_intents(repo)?;
-        survey.find_manifests(repo)?;
+        survey.find_manifests(repo, earlier)?;
         survey.no_seal_is_bare(repo)?;
         survey.find_live(repo)?;
         Ok(survey)
@@ -155,7 +156,7 @@ impl Survey {
         Ok(())
     }
 
-    fn find_manifests(&mut self, repo: &Repository) -> Result<()> {
+    fn find_manifests(&mut self, repo: &Repository, earlier: Option<&Tombs>) -> Result<()> {
         let Snapshots { sealed, forgotten, superseded, tombs, .. } = &self.snapshots;
         let all = || sealed.iter().chain(forgotten).chain(superseded);
         let verified: HashSet<_> = all().map(|sealed| (sealed.writer, sealed.name)).collect();
@@ -164,6 +165,9 @@ impl Survey {
             .filter(|sealed| !tombs.condemns_other(&sealed.name.hash))
             .filter_map(|sealed| Some((sealed.manifest.supersedes?, sealed.id())))
             .collect();
+        let is_forgotten = |manifest: &Manifest| {
+            tombs.forgets(manifest) && earlier.is_none_or(|earlier| earlier.forgets(manifest))
+        };
         let mut manifests = Vec::new();
         for ((writer, name), stored) in &self.catalog.manifests {
             let has_seal = self.catalog.seals.contains_key(&(*writer, *name));
@@ -173,7 +177,7 @@ impl Survey {
             };
             let standing = match () {
                 () if revoked => Standing::Revoked,
-                () if tombs.forgets(&manifest) => Standing::Forgotten,
+                () if is_forgotten(&manifest) => Standing::Forgotten,
                 () if !has_seal => Standing::Unsealed,
                 () if !verified.contains(&(*writer, *name)) => Standing::Foreign,
                 () if replaced.get(&name.hash) == Some(&manifest.snapshot) => Standing::Superseded,

@@ -56,7 +56,7 @@ pub fn sweep(
 ) -> Result<Swept> {
     let tombs = load_tombs(repo)?;
     revoke(repo, first, &tombs, options, now)?;
-    let again = Survey::take(repo, Scope::Deciding)?;
+    let again = Survey::take(repo, Scope::Deciding(&tombs))?;
     // What might be deleted is what was listed at first.
     let mut survey = again;
     survey.catalog.packs.clone_from(&first.catalog.packs);

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn other_schemes_are_named_without_their_passwords() {
         for text in [
-            "gs://bucket/x",
+            "b2://bucket/x",
             "b2:bucket",
             "ftp://ann:pw@host/x",
             "sftp://ann:pw@host/x",

@@ -49,7 +49,7 @@ fn wrong_usage_is_2() {
         &["restore", "latest"],
         &["restore", "/home", "--target", "x"],
         &["dump", "latest"],
-        &["snapshots", "--repo", "gs://bucket/x"],
+        &["snapshots", "--repo", "b2://bucket/x"],
         &["snapshots", "-q", "-v"],
         &["check", "--sample", "0%"],
         &["init", "--chunk-size", "65537"],

@@ -90,6 +90,7 @@ fn a_thousand_small_backups_become_packs_of_full_size() {
     assert_holds(&fixture, &fixture.store, &ids[..1], "forgotten");
     assert_eq!(names(&fixture.store, "packs/").len(), 2);
     assert_eq!(names(&fixture.store, "roots/").len(), 1);
-    assert!(names(&fixture.store, "manifests/").len() < 10);
+    // Its first one, and one more for each time that it was told of anew: in ten rounds and these two at most.
+    assert!(names(&fixture.store, "manifests/").len() <= 13);
     assert!(names(&fixture.store, "lists/").len() < 10);
 }

@@ -95,6 +95,7 @@ fn advice(error: &EngineError) -> (Exit, &'static str) {
             (Exit::Failed, "`fardel snapshots` and `fardel ls SNAPSHOT` show what there is")
         }
         EngineError::Invalid(_) => (Exit::Usage, "`fardel help COMMAND` says what is allowed"),
+        EngineError::Refused(_) => (Exit::Failed, "nothing was changed"),
         EngineError::Interrupted => (Exit::Interrupted, "what was finished is kept; run it again to go on"),
     }
 }
@@ -157,6 +158,7 @@ mod tests {
             (EngineError::NoRepository("x".into()), 10),
             (EngineError::Key("x".into()), 12),
             (EngineError::Invalid("x".into()), 2),
+            (EngineError::Refused("x".into()), 1),
             (EngineError::NotFound("x".into()), 1),
             (EngineError::Damaged("x".into()), 4),
             (EngineError::Interrupted, 130),

@@ -49,6 +49,9 @@ pub enum Error {
     /// The request itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// What is there forbids it.
+    #[error("{0}")]
+    Refused(String),
     /// Data that a snapshot needs is missing or damaged.
     #[error("{0}")]
     Damaged(String),

@@ -100,7 +100,7 @@ fn named(
             )));
         }
         if snapshots.tombs.pins(&sealed.manifest) {
-            return Err(Error::Invalid(format!(
+            return Err(Error::Refused(format!(
                 "snapshot {short} is pinned: `fardel unpin {short}` lets it be forgotten"
             )));
         }

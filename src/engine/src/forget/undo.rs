@@ -122,7 +122,7 @@ fn find<'a>(survey: &'a Survey, names: &[String]) -> Result<Vec<&'a Sealed>> {
 
 fn not_found(survey: &Survey, name: &str) -> Error {
     if survey.snapshots.sealed.iter().any(|sealed| sealed.id().to_string().starts_with(name)) {
-        return Error::Invalid(format!("snapshot {name} is not forgotten: there is nothing to undo"));
+        return Error::Refused(format!("snapshot {name} is not forgotten: there is nothing to undo"));
     }
     match survey.snapshots.tombs.all_forgotten().find(|id| id.to_string().starts_with(name)) {
         Some(id) => Error::NotFound(format!(

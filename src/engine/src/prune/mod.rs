@@ -143,7 +143,7 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
 fn may_collect(repo: &Repository) -> Result<()> {
     match repo.store().capabilities().listing {
         Listing::Strong => Ok(()),
-        Listing::Unknown => Err(Error::Invalid(
+        Listing::Unknown => Err(Error::Refused(
             "nobody knows whether a listing of this store shows everything that was written before: nothing can be deleted \
              safely here"
                 .into(),

@@ -38,10 +38,13 @@ struct OpenPack {
     payload: Payload,
 }
 
+/// A place, from 0 for the one that is read, and a writing there.
+type SpotNumber = (usize, usize);
+
 /// One of the places where a pack may be had.
 struct Spot<'a> {
-    /// Which one, from 0: what is known of it is remembered by this.
-    number: usize,
+    /// The place and which of its writings, of whatever size: what is known of it is remembered by this.
+    number: SpotNumber,
     store: &'a Blocking,
     key: &'a Key,
     /// The other copy that this is in.
@@ -54,13 +57,13 @@ pub struct PackReader {
     identities: Arc<Identities>,
     /// Where each pack lies, when not at its plainest name.
     keys: HashMap<ObjectHash, Vec<(Key, u64)>>,
-    open: Mutex<Bounded<(ObjectHash, usize), Arc<OpenPack>>>,
+    open: Mutex<Bounded<(ObjectHash, SpotNumber), Arc<OpenPack>>>,
     cache: PathBuf,
     /// What the packs' own tables say; made when it is first needed.
     truth: Mutex<Option<Arc<ChunkIndex>>>,
     copies: Arc<Copies>,
     /// Spots where a pack could not be opened, while another one can be asked.
-    shut: Mutex<Bounded<(ObjectHash, usize), ()>>,
+    shut: Mutex<Bounded<(ObjectHash, SpotNumber), ()>>,
 }
 
 impl PackReader {
@@ -85,15 +88,25 @@ impl PackReader {
     /// Where a pack of this size lies: first here, then in the other copies, each of which is opened when it is its turn.
     fn spots(&self, hash: &ObjectHash, size: u64) -> impl Iterator<Item = Spot<'_>> {
         let hash = *hash;
-        let here = self.keys.get(&hash).into_iter().flatten().filter(move |(_, stored)| *stored == size);
-        let here = here.take(MAX_WRITINGS).map(|(key, _)| (&self.store, key, None));
-        let there = self.copies.reached().flat_map(move |(name, reached)| {
-            let copies = reached.catalog.packs.get(&hash).into_iter().flatten();
-            let whole = copies.filter(move |copy| copy.stored.size == size).take(MAX_WRITINGS);
-            whole.map(move |copy| (&reached.store, &copy.stored.key, Some(name)))
+        let here = self.keys.get(&hash).into_iter().flatten().enumerate();
+        let here = here.filter(move |(_, (_, stored))| *stored == size).take(MAX_WRITINGS);
+        let here = here.map(|(writing, (key, _))| Spot {
+            number: (0, writing),
+            store: &self.store,
+            key,
+            copy: None,
         });
-        let all = here.chain(there).enumerate();
-        all.map(|(number, (store, key, copy))| Spot { number, store, key, copy })
+        let there = self.copies.reached().zip(1..).flat_map(move |((name, reached), place)| {
+            let copies = reached.catalog.packs.get(&hash).into_iter().flatten().enumerate();
+            let whole = copies.filter(move |(_, copy)| copy.stored.size == size).take(MAX_WRITINGS);
+            whole.map(move |(writing, copy)| Spot {
+                number: (place, writing),
+                store: &reached.store,
+                key: &copy.stored.key,
+                copy: Some(name),
+            })
+        });
+        here.chain(there)
     }
 
     /// What the first spot gives that has what is wanted; what comes from another copy is noted.
@@ -262,7 +275,7 @@ fn read_open(store: &Blocking, pack: &OpenPack, plain: &Range<u64>) -> Result<Ve
 }
 
 /// Decompressed frames, by pack, spot and offset.
-type WarmFrames = Bounded<(ObjectHash, usize, u64), Arc<Vec<u8>>>;
+type WarmFrames = Bounded<(ObjectHash, SpotNumber, u64), Arc<Vec<u8>>>;
 
 /// Reads single chunks of metadata, keeping the frames around them warm: neighbours are usually wanted next.
 pub struct ChunkReader<'a> {

@@ -74,17 +74,7 @@ fn one_file_of_many_takes_little_more_than_its_own_bytes() {
     let (repo, catalog) = Repository::open(store, open).unwrap();
     let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
     let target = tempfile::tempdir().unwrap();
-    let options = RestoreOptions {
-        target: target.path().join("out"),
-        include: Vec::new(),
-        exclude: Vec::new(),
-        in_place: false,
-        dry_run: false,
-        devices: false,
-        setid: false,
-        owners: None,
-        memory: 64 << 20,
-    };
+    let options = RestoreOptions::new(target.path().join("out"));
     let path = fixture.source().join("large-09-wanted");
     let path = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
     let report =
@@ -94,4 +84,35 @@ fn one_file_of_many_takes_little_more_than_its_own_bytes() {
     assert!(std::fs::read(target.path().join("out/large-09-wanted")).unwrap() == wanted);
     let read = read.load(Ordering::SeqCst);
     assert!(read <= FILE as u64 + MORE, "{read} bytes were read");
+}
+
+/// What was found out about a writing of the wrong length says nothing of another one of that pack.
+#[test]
+fn packs_that_are_cut_short_here_come_from_a_copy_though_the_index_is_lost() {
+    let fixture = fixture();
+    fixture.write("file", noise(5, 300_000));
+    fixture.backup(&[&fixture.source()]);
+    let copy = fixture.store.deep_clone();
+    fixture.lose("index/");
+    for name in fixture.store.names().into_iter().filter(|name| name.starts_with("packs/")) {
+        let bytes = fixture.store.get_raw(&name).unwrap();
+        fixture.store.insert_raw(&name, bytes.slice(..bytes.len() / 2));
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let open = crate::OpenOptions {
+        material: Some(fixture.recovery()),
+        cache: cache.path().to_owned(),
+        display: "memory:".into(),
+        pinned: None,
+    };
+    let other = crate::copies::Other::new("copy", move || Ok(Arc::new(copy.clone()) as Arc<dyn Store>));
+    let (repo, catalog) = Repository::open_among(Arc::new(fixture.store.clone()), open, vec![other]).unwrap();
+    let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+    let target = tempfile::tempdir().unwrap();
+    let path = fixture.source().into_os_string().into_encoded_bytes();
+    let options = RestoreOptions::new(target.path().join("out"));
+    let sealed = snapshots.find("latest").unwrap();
+    let report = restore(&repo, &catalog, sealed, Some(&path), &options, &Silent::default()).unwrap();
+    assert!(report.is_whole(), "{report:?}");
+    assert!(std::fs::read(target.path().join("out/file")).unwrap() == noise(5, 300_000));
 }

@@ -15,7 +15,7 @@ use crate::site::Site;
 use crate::toll::{Effort, Toll, campaign};
 
 /// What CI does.
-const EFFORT: Effort = Effort { each: 62, longest: Duration::from_secs(15 * 60) };
+const EFFORT: Effort = Effort { each: 62, longest: Duration::from_secs(25 * 60) };
 /// One life of a replica is cut so often at most.
 const CUTS_IN_A_LIFE: u64 = 4;
 /// What is not acknowledged as durable when a line is cut, at most, in bytes: a part for each connection.

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use fardel_store::{Body, ByteRange, Capabilities, Key, Listed, MemoryStore, Store};
 use futures::stream::BoxStream;
+use tempfile::TempDir;
 
 use super::*;
 use crate::monitor::Silent;
+use crate::repository::OpenOptions;
 use crate::snapshots::Snapshots;
-use crate::testing::{fixture, noise};
+use crate::testing::{Fixture, fixture, noise};
 
 /// Counts the bytes that are read.
 #[derive(Debug)]
@@ -42,6 +44,16 @@ impl Store for Counting {
     }
 }
 
+/// Opens with nothing but the recovery key and an empty cache.
+fn as_on_a_new_machine(fixture: &Fixture, cache: &TempDir) -> OpenOptions {
+    OpenOptions {
+        material: Some(fixture.recovery()),
+        cache: cache.path().to_owned(),
+        display: "memory:".into(),
+        pinned: None,
+    }
+}
+
 #[test]
 fn one_file_of_many_takes_little_more_than_its_own_bytes() {
     const FILE: usize = 1_000_000;
@@ -63,15 +75,8 @@ fn one_file_of_many_takes_little_more_than_its_own_bytes() {
 
     let read = Arc::new(AtomicU64::new(0));
     let store = Arc::new(Counting { inner: fixture.store.clone(), read: read.clone() });
-    // No cache: as on a new machine.
     let cache = tempfile::tempdir().unwrap();
-    let open = crate::OpenOptions {
-        material: Some(fixture.recovery()),
-        cache: cache.path().to_owned(),
-        display: "memory:".into(),
-        pinned: None,
-    };
-    let (repo, catalog) = Repository::open(store, open).unwrap();
+    let (repo, catalog) = Repository::open(store, as_on_a_new_machine(&fixture, &cache)).unwrap();
     let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
     let target = tempfile::tempdir().unwrap();
     let options = RestoreOptions::new(target.path().join("out"));
@@ -99,12 +104,7 @@ fn packs_that_are_cut_short_here_come_from_a_copy_though_the_index_is_lost() {
         fixture.store.insert_raw(&name, bytes.slice(..bytes.len() / 2));
     }
     let cache = tempfile::tempdir().unwrap();
-    let open = crate::OpenOptions {
-        material: Some(fixture.recovery()),
-        cache: cache.path().to_owned(),
-        display: "memory:".into(),
-        pinned: None,
-    };
+    let open = as_on_a_new_machine(&fixture, &cache);
     let other = crate::copies::Other::new("copy", move || Ok(Arc::new(copy.clone()) as Arc<dyn Store>));
     let (repo, catalog) = Repository::open_among(Arc::new(fixture.store.clone()), open, vec![other]).unwrap();
     let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();

@@ -137,22 +137,7 @@ impl Fixture {
         let mut packer = Packer::start(&repo, &catalog, index, options, false).unwrap();
         let sources = make(&mut packer);
         let packed = packer.flush().unwrap();
-        let root = Root {
-            fardel: root::VERSION,
-            repository: self.id,
-            salt: Nonce::random(),
-            run: Nonce::random(),
-            partial: false,
-            time: crate::time::now(),
-            host: "test".into(),
-            user: None,
-            tags: Vec::new(),
-            parent: None,
-            sources,
-            totals: Totals::default(),
-            unreadable: 0,
-            program: "a test".into(),
-        };
+        let root = root_of(self.id, sources);
         let closure = packed.packs.iter().chain(&packed.reused).copied().collect();
         match commit::write(&repo, &catalog, &snapshots.tombs, None, &root, closure, None)
             .unwrap()
@@ -199,6 +184,26 @@ pub fn put_tomb(store: &MemoryStore, id: &RepositoryId, host: &HostKey, seq: u32
     let signature = tomb::sign(&bytes, id, &name, key).unwrap();
     store.insert_raw(&Name::Tomb(writer, name).key(FanOut::FLAT), bytes);
     store.insert_raw(&Name::TombSig(writer, name).key(FanOut::FLAT), signature);
+}
+
+/// The root of a snapshot of these sources, as a finished backup of now has it.
+pub fn root_of(repository: RepositoryId, sources: Vec<Source>) -> Root {
+    Root {
+        fardel: root::VERSION,
+        repository,
+        salt: Nonce::random(),
+        run: Nonce::random(),
+        partial: false,
+        time: crate::time::now(),
+        host: "test".into(),
+        user: None,
+        tags: Vec::new(),
+        parent: None,
+        sources,
+        totals: Totals::default(),
+        unreadable: 0,
+        program: "a test".into(),
+    }
 }
 
 /// A folder with these entries, which must be in order.

@@ -1,14 +1,13 @@
 //! Many small backups become few packs of full size, and few index segments.
 
-use fardel_format::ids::Nonce;
 use fardel_format::pack_list::PackEntry;
-use fardel_format::root::{self, Root, Source, Totals};
+use fardel_format::root::Source;
 
 use super::*;
 use crate::commit::{self, Outcome};
 use crate::packs::Packer;
 use crate::snapshots::Sealed;
-use crate::testing::{file, folder};
+use crate::testing::{file, folder, root_of};
 
 /// Seals so many snapshots with a little new data each, on top of the newest; bytes stored for them.
 fn small_backups(fixture: &Fixture, numbers: std::ops::Range<u64>, packer: &PackerOptions) -> u64 {
@@ -28,22 +27,7 @@ fn small_backups(fixture: &Fixture, numbers: std::ops::Range<u64>, packer: &Pack
         let packed = packer.flush().unwrap();
         stored += packed.bytes_stored;
         closure.extend(packed.packs.iter().copied());
-        let root = Root {
-            fardel: root::VERSION,
-            repository: fixture.id,
-            salt: Nonce::random(),
-            run: Nonce::random(),
-            partial: false,
-            time: crate::time::now(),
-            host: "test".into(),
-            user: None,
-            tags: Vec::new(),
-            parent: None,
-            sources: vec![Source::new(b"/source", node)],
-            totals: Totals::default(),
-            unreadable: 0,
-            program: "a test".into(),
-        };
+        let root = root_of(fixture.id, vec![Source::new(b"/source", node)]);
         let base = last.as_ref().map(|sealed| &sealed.manifest);
         let all = closure.iter().copied().collect();
         let written =

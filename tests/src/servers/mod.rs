@@ -13,6 +13,7 @@ pub use syncthing::SyncthingPair;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,14 +21,22 @@ use rustix::process::{Pid, Signal, kill_process};
 /// A server that has not answered for so long will not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A port that nobody listens on.
+/// A port that nobody has, and that the system gives to nobody who connects: a server that is killed finds it free when it
+/// comes back, however many connections are made meanwhile.
 ///
 /// # Panics
-/// When the system has none.
+/// When there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    // Below those that systems give by themselves; each is given once in a process.
+    const PORTS: std::ops::Range<u32> = 10_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes begin at places of their own.
+    let first = std::process::id().wrapping_mul(2_654_435_761);
+    let ports = PORTS
+        .map(|_| first.wrapping_add(NEXT.fetch_add(1, Relaxed)) % (PORTS.end - PORTS.start) + PORTS.start);
+    let mut ports = ports.map(|port| u16::try_from(port).expect("it is in the range"));
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// A process that is stopped, and waited for, when dropped.
@@ -73,13 +82,25 @@ impl Daemon {
     /// Kills it with all that it has started, as a loss of power would; [`Self::restart`] brings it back.
     ///
     /// # Panics
-    /// When it cannot be waited for.
+    /// When it cannot be waited for, or somebody still answers on its port.
     pub fn kill(&mut self) {
+        // Stopped, it starts no other that would not be found.
+        let own = Pid::from_child(&self.child);
+        let _ = kill_process(own, Signal::STOP);
         let others = descendants(self.child.id());
-        // The one who starts others goes first.
         let _ = self.child.kill();
         kill_all(&others);
         self.child.wait().expect("it is our child");
+        self.wait_until_nobody_answers();
+    }
+
+    /// Others listen where it did until they are gone, too.
+    fn wait_until_nobody_answers(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            assert!(Instant::now() < deadline, "{:?} still answers after it was killed", self.command);
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Kills what it has started, and leaves it.
@@ -114,10 +135,8 @@ impl Drop for Daemon {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // Servers with workers stop them only when they are asked.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        // Servers with workers stop them only when they are asked.
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
         let deadline = Instant::now() + Duration::from_secs(5);
         while Instant::now() < deadline {
             if !matches!(self.child.try_wait(), Ok(None)) {

@@ -3,10 +3,10 @@
 import os
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from .fresh import fresh_folder
 from .measure import measure, size, warm
 
 
@@ -49,13 +49,12 @@ class Series:
             with touched(source):
                 self.backup("touched", source)
         if self.has("restore"):
-            target = self.fresh_target()
-            self.restore("restore", self.tool.restore(target), source, target)
-            there = found(target, source)
-            if there:
-                run(["cp", "--sparse=always", self.data / "image.img", there])
-                self.restore("in-place", self.tool.in_place(target), source, target, also_warm=there)
-            shutil.rmtree(target)  # one file: its inode does not matter
+            with fresh_folder(self.restored()) as target:
+                self.restore("restore", self.tool.restore(target), source, target)
+                there = found(target, source)
+                if there:
+                    run(["cp", "--sparse=always", self.data / "image.img", there])
+                    self.restore("in-place", self.tool.in_place(target), source, target, also_warm=there)
         self.check()
 
     changed = "changed.img"
@@ -64,8 +63,8 @@ class Series:
         source = self.data / "tree"
         self.backup("first", source)
         self.backup("unchanged", source)
-        target = self.fresh_target()
-        self.restore("restore", self.tool.restore(target), source, target)
+        with fresh_folder(self.restored()) as target:
+            self.restore("restore", self.tool.restore(target), source, target)
         self.check()
 
     def million(self):
@@ -97,7 +96,7 @@ class Series:
         warm(self.tool.repo)
         if also_warm:
             warm(also_warm)
-        result = self.timed(step)
+        result = self.timed(step, target)
         facts = {}
         if self.verify and result.exit_code in self.tool.accepted:
             facts["verified"] = same(source, found(target, source))
@@ -108,17 +107,13 @@ class Series:
             warm(self.tool.repo)
             self.report("check", self.timed(self.tool.check()), {})
 
-    def timed(self, step):
-        return measure(step.argv, self.tool.environment(), step.cwd, self.log, self.work)
+    def timed(self, step, written=None):
+        return measure(step.argv, self.tool.environment(), step.cwd, self.log, written or self.work)
 
-    def fresh_target(self):
-        """An empty folder that stays until all is measured.
-
-        ext4 takes minutes before it uses the inodes of deleted files again. Until then whoever makes files searches
-        longer, and would pay for what another tool left.
-        """
+    def restored(self):
+        """Where restores go; what is left there is removed when all is measured."""
         (self.work / RESTORED).mkdir(exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=self.work / RESTORED))
+        return self.work / RESTORED
 
 
 def place(image, path):

@@ -26,6 +26,8 @@ use crate::{Error, Result};
 const WANT_COST: u64 = 1024;
 /// Bytes that a fetching thread holds: a request, its decrypted bytes, a frame.
 const THREAD_COST: u64 = 20 << 20;
+/// Fetching threads for each core, as far as memory allows: some of them wait for the store or for a folder's lock.
+const THREADS_PER_CORE: usize = 3;
 /// Bytes that folders within one another may hold in any case.
 const MIN_NESTING: u64 = 8 << 20;
 
@@ -80,7 +82,7 @@ impl<'a> Planner<'a> {
         chunks: &'a ChunkReader<'a>,
     ) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads = cores.min((options.memory / 2 / THREAD_COST) as usize).max(1);
+        let threads = (cores * THREADS_PER_CORE).min((options.memory / 2 / THREAD_COST) as usize).max(1);
         let shared = Shared {
             target,
             monitor,

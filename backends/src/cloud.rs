@@ -12,6 +12,7 @@
 #[cfg(feature = "azure")]
 mod azure;
 pub(crate) mod connector;
+pub(crate) mod examine;
 pub(crate) mod failure;
 #[cfg(feature = "gcs")]
 mod gcs;

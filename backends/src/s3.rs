@@ -13,7 +13,6 @@
 //! repeats them (`fardel_store::Retrying`) compares the bytes.
 
 mod client;
-mod examine;
 mod multipart;
 mod orphans;
 mod profile;

@@ -56,6 +56,6 @@ impl CloudStore {
             let built = builder.with_http_connector(connector).build();
             Ok(Arc::new(built.map_err(|error| Error::new(ErrorKind::Invalid, &place, error))?))
         })?;
-        Self::of(pair, place.clone(), &options.prefix, &options.common)
+        Self::of(pair, place.clone(), &options.prefix, &options.common, "If-None-Match: *")
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use fardel_store::{
-    Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Listing, Prefix, Result, Store,
+    Body, ByteRange, Capabilities, Error, ErrorKind, Finding, Key, Listed, Listing, Prefix, Result, Store,
 };
 use futures::StreamExt;
 use futures::stream::{self, BoxStream};
@@ -18,6 +18,7 @@ use object_store::{
 use tokio::sync::Semaphore;
 
 use super::connector::{CONNECT, Connector, READS};
+use super::examine;
 use super::failure::Failure;
 use super::read;
 use crate::body::{self, Pieces};
@@ -91,10 +92,18 @@ pub struct CloudStore {
     prefix: Arc<str>,
     place: String,
     part_size: u64,
+    condition: &'static str,
 }
 
 impl CloudStore {
-    pub(super) fn of(clients: Pair, place: String, prefix: &str, options: &CloudOptions) -> Result<Self> {
+    /// `condition` is the header by which the service stores only where nothing is.
+    pub(super) fn of(
+        clients: Pair,
+        place: String,
+        prefix: &str,
+        options: &CloudOptions,
+        condition: &'static str,
+    ) -> Result<Self> {
         let invalid = |what: String| Error::new(ErrorKind::Invalid, &place, what);
         let prefix = Path::parse(prefix).map_err(|error| invalid(error.to_string()))?;
         let prefix = if prefix.as_ref().is_empty() { String::new() } else { format!("{prefix}/") };
@@ -108,6 +117,7 @@ impl CloudStore {
             prefix: prefix.into(),
             place,
             part_size: options.part_size,
+            condition,
         })
     }
 
@@ -246,6 +256,10 @@ impl Store for CloudStore {
             Err(failure) if failure.kind() != ErrorKind::NotFound => Err(failure.about(key)),
             _ => Ok(()),
         }
+    }
+
+    async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
+        examine::look_around(&*self.clients.writer, self.condition, scratch, |key| self.path(key)).await
     }
 
     fn capabilities(&self) -> Capabilities {

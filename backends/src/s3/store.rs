@@ -19,6 +19,7 @@ use super::multipart::MOST_PARTS;
 use super::put::Puts;
 use crate::Secret;
 use crate::body::{self, Pieces};
+use crate::cloud::examine;
 use crate::cloud::failure::Failure;
 use crate::cloud::read;
 use crate::journal::Journals;
@@ -204,6 +205,6 @@ impl Store for S3Store {
     }
 
     async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
-        self.look_around(scratch).await
+        examine::look_around(&self.clients.writer, "If-None-Match: *", scratch, |key| self.path(key)).await
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fardel_backends::Secret;
 use fardel_backends::cloud::{AzureOptions, CloudOptions, CloudStore, GcsOptions};
-use fardel_store::{Body, ByteRange, ErrorKind, Retrying, Store, conformance};
+use fardel_store::{Body, ByteRange, ErrorKind, Level, Prefix, Retrying, Store, conformance};
 
 use super::canned::{Answer, Asked, Canned, read_all};
 use super::samples::{MIB, key, names, noise};
@@ -135,6 +135,29 @@ async fn a_pause_that_is_asked_for_is_kept() {
         let puts = puts(&server);
         assert_eq!(puts.len(), 2, "{puts:?}");
         assert!(puts[1].at - puts[0].at >= Duration::from_secs(1), "{puts:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_service_makes_of_a_condition_is_told() {
+    let scratch = Prefix::new("scratch/").unwrap();
+    for (open, condition) in
+        [(google as fn(&Canned) -> CloudStore, "x-goog-if-generation-match: 0"), (azure, "If-None-Match: *")]
+    {
+        for (heeds, level, says) in
+            [(true, Level::Ok, "keeps what is there"), (false, Level::Unsafe, "the precondition is ignored")]
+        {
+            let server = Canned::start(read_all, move |_, number| {
+                if heeds && number > 1 {
+                    error("412 Precondition Failed", "ConditionNotMet")
+                } else {
+                    stored()
+                }
+            });
+            let found = open(&server).examine(&scratch).await.unwrap();
+            assert_eq!(found[0].level, level, "{found:?}");
+            assert!(found[0].what.contains(condition) && found[0].what.ends_with(says), "{found:?}");
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::app::App;
 use crate::args::FindArgs;
+use crate::choice::choose;
 use crate::copies;
 use crate::entry::{Entry, long_line, path_for_programs};
 use crate::error::{Failure, Result};
@@ -55,7 +56,7 @@ pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
     open::make_cache(&app.config.cache)?;
     let snapshots = Snapshots::load_for_reading(&opened.repo, &opened.catalog)?;
     let options = FindOptions {
-        snapshots: chosen(&opened, &snapshots, args)?,
+        snapshots: chosen(app, &opened, &snapshots, args)?,
         newer: args.newer,
         older: args.older,
         min_size: args.min_size.map(|size| size.0),
@@ -84,10 +85,10 @@ pub fn run(app: &App, args: &FindArgs) -> Result<Exit> {
 }
 
 /// The snapshots that were named, or that fit the host and tag; all of them when nothing was said.
-fn chosen(opened: &Opened, snapshots: &Snapshots, args: &FindArgs) -> Result<Vec<SnapshotId>> {
+fn chosen(app: &App, opened: &Opened, snapshots: &Snapshots, args: &FindArgs) -> Result<Vec<SnapshotId>> {
     let mut named = Vec::new();
     for text in &args.snapshots {
-        named.push(snapshots.find(text)?.id());
+        named.push(choose(&app.out, opened, snapshots, text)?.id());
     }
     if args.select.is_empty() {
         return Ok(named);

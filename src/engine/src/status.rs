@@ -111,6 +111,8 @@ pub struct Status {
     pub missing_names: Vec<Key>,
     /// Whether they may lack more than [`Self::missing`] says, since what would say so is missing itself.
     pub missing_at_least: bool,
+    /// Whether no key file is here: whoever has no key of his own cannot open it.
+    pub is_locked: bool,
     /// Snapshots that exist.
     pub snapshots: u64,
     /// The newest snapshot of each writer.
@@ -165,6 +167,7 @@ pub fn status_since(
         snapshots: snapshots.sealed.len() as u64,
         ignored_names: catalog.ignored,
         strangers: catalog.strangers.clone(),
+        is_locked: catalog.keys.is_empty(),
         heads: heads(snapshots),
         ..Status::default()
     };
@@ -341,6 +344,8 @@ impl Status {
         for sealed in lacking {
             missing.extend(wholeness.lacks_with_seal(sealed)?.objects);
         }
+        let keys = originals.keys.iter().filter(|(hash, _)| !catalog.keys.contains_key(hash));
+        missing.extend(keys.map(|(hash, stored)| (Name::Keys(*hash), stored.size)));
         let newest: HashMap<_, _> = heads(original).into_iter().map(|(w, head)| (w, head.seq)).collect();
         // A copy that was compacted by itself tells in newer manifests of snapshots that are known here.
         let known: HashSet<_> = original.sealed.iter().map(Sealed::id).collect();

@@ -45,6 +45,23 @@ fn sync_carries_everything_to_every_replica_and_then_nothing() {
 }
 
 #[test]
+fn a_copy_without_key_files_is_no_complete_copy() {
+    let sandbox = Sandbox::with_repository();
+    let id = sandbox.backup(&["src"]);
+    sandbox.write("fardel.yaml", "replicas:\n  - name: usb\n    url: usb\n");
+    sandbox.run(["sync"]).exits(0);
+    sandbox.run(["status"]).exits(0).says("complete");
+    for key in fs::read_dir(sandbox.path("usb/keys")).unwrap() {
+        fs::remove_file(key.unwrap().path()).unwrap();
+    }
+    sandbox.run(["status"]).exits(5).says("no key file").says("lacks");
+    let looked = sandbox.run(["status", "--json"]).exits(5).of_type("copy").remove(1);
+    assert_eq!((&looked["locked"], &looked["complete_snapshot"]), (&true.into(), &id.into()));
+    sandbox.run(["sync"]).exits(0);
+    sandbox.run(["status"]).exits(0);
+}
+
+#[test]
 fn a_replica_that_cannot_be_reached_costs_the_others_nothing() {
     let sandbox = Sandbox::with_repository();
     let id = sandbox.backup(&["src"]);
@@ -373,6 +390,8 @@ fn what_a_foreign_tool_has_not_brought_yet_is_no_damage() {
     assert!(!ran.stdout.contains("src/more"), "{}", ran.stdout);
     let one = format!("latest:{}", sandbox.text("src/one"));
     sandbox.run(["dump", &one].iter().chain(&key)).exits(0).complains("not whole here");
+    let ran = sandbox.run(["find", "*", "--snapshot", "latest"].iter().chain(&key)).exits(0);
+    ran.complains("not whole here").says(&format!("snapshot {}", &first[..8]));
     // Named by its id, the newer one gives what there is of it.
     sandbox.run(["restore", &second, "--target", "partly"].iter().chain(&key)).exits(4);
 

@@ -50,8 +50,9 @@ impl Looked {
     }
 
     fn is_well(&self) -> bool {
-        let whole = self.status.behind == 0 && self.status.incomplete.is_empty();
-        whole && self.stall.is_none() && !self.is_rolled_back()
+        let status = &self.status;
+        let whole = status.behind == 0 && status.incomplete.is_empty() && status.missing.objects == 0;
+        whole && !status.is_locked && self.stall.is_none() && !self.is_rolled_back()
     }
 }
 
@@ -71,6 +72,7 @@ struct CopyLine<'a> {
     missing_pack_bytes: u64,
     missing_at_least: bool,
     missing: Vec<&'a str>,
+    locked: bool,
     rollback: bool,
     rolled_back: Vec<GoneLine<'a>>,
     stalled: bool,
@@ -312,6 +314,7 @@ impl<'a> CopyLine<'a> {
             missing_pack_bytes: status.missing_packs.bytes,
             missing_at_least: status.missing_at_least,
             missing: status.missing_names.iter().map(fardel_store::Key::as_str).collect(),
+            locked: status.is_locked,
             rollback: looked.is_rolled_back(),
             rolled_back: seen.chain(held).collect(),
             stalled: looked.stall.is_some(),

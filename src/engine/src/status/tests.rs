@@ -242,6 +242,22 @@ fn a_copy_is_behind_by_every_snapshot_that_it_lacks_and_did_not_take_away() {
 }
 
 #[test]
+fn a_copy_without_key_files_is_told() {
+    let fixture = fixture();
+    three(&fixture);
+    let copy = fixture.store.deep_clone();
+    assert!(!look_at_copy(&fixture, &copy, None).is_locked);
+    let keys: Vec<_> = copy.names().into_iter().filter(|name| name.starts_with("keys/")).collect();
+    copy.remove_raw(&keys[0]);
+    let status = look_at_copy(&fixture, &copy, None);
+    let bytes = size(&fixture.store, &keys[0]);
+    assert_eq!((status.behind, status.missing, status.is_locked), (0, Amount { objects: 1, bytes }, false));
+    assert_eq!(status.missing_names[0].as_str(), keys[0]);
+    keys.iter().for_each(|name| drop(copy.remove_raw(name)));
+    assert!(look_at_copy(&fixture, &copy, None).is_locked);
+}
+
+#[test]
 fn a_copy_that_shows_an_older_state_is_known_by_what_was_seen() {
     let fixture = fixture();
     let (ids, names) = three(&fixture);

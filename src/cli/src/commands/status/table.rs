@@ -95,7 +95,8 @@ fn state(looked: &Looked) -> String {
         (looked.is_rolled_back(), "ROLLED BACK"),
         (looked.stall.is_some(), "STALLED"),
         (status.behind > 0, "behind"),
-        (status.behind == 0 && !status.incomplete.is_empty(), "not whole"),
+        (status.behind == 0 && !(status.incomplete.is_empty() && status.missing.objects == 0), "not whole"),
+        (status.is_locked, "no key file"),
     ];
     let said: Vec<_> = states.into_iter().filter(|(is, _)| *is).map(|(_, word)| word).collect();
     if said.is_empty() { "complete".into() } else { said.join(", ") }
@@ -116,6 +117,9 @@ fn details(app: &App, copy: &Copy<'_>, looked: &Looked) -> Result<()> {
         for name in names {
             out.data(format!("    {name}"))?;
         }
+    }
+    if status.is_locked {
+        line("no key file", "only whoever has a key file of his own can open what is here".into())?;
     }
     rollback(app, looked)?;
     if let Some(stall) = &looked.stall {

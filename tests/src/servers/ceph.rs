@@ -164,10 +164,22 @@ impl Ceph {
         command
     }
 
-    /// Starts a daemon, which goes into the background by itself.
+    /// Starts a daemon again, which goes into the background by itself.
     fn program(&self, program: &str, arguments: &[&str]) {
-        let status = self.command(program, arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
-        assert!(status.expect("it is installed").success(), "{program} does not start");
+        let said = self.folder.path().join("said");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let file = std::fs::File::create(&said).expect("the folder is ours");
+            let (out, err) = (file.try_clone().expect("it is open"), file);
+            let status = self.command(program, arguments).stdout(out).stderr(err).status();
+            if status.expect("it is installed").success() {
+                return;
+            }
+            // What the killed one had locked or mapped may be busy for some time yet.
+            let said = || std::fs::read_to_string(&said).unwrap_or_default();
+            assert!(Instant::now() < deadline, "{program} does not start\n{}", said());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn kill(&self, name: &str) {
@@ -213,7 +225,7 @@ fn read_pid(file: &Path) -> Option<Pid> {
 }
 
 fn wait_for_the_end_of(pids: &[Pid]) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + PATIENCE;
     while pids.iter().any(|pid| test_kill_process(*pid).is_ok()) && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(10));
     }

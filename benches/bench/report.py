@@ -18,9 +18,10 @@ TARGETS = {
     ("tree", "restore"): [("wall", "rustic", 0.70), ("wall", "restic", 0.35)],
     ("tree", "check"): [("wall", "rustic", 0.70), ("wall", "restic", 0.50)],
     ("million", "unchanged"): [("wall", "rustic", 0.15), ("wall", "restic", 0.15)],
+    ("prune", "prune"): [("wall", "rustic", 0.50), ("wall", "restic", 0.25)],
 }
-ORDER = [(scenario, phase) for scenario in ("image", "tree", "million") for phase in
-         ("init", "first", "changed", "touched", "unchanged", "restore", "in-place", "check")]
+ORDER = [(scenario, phase) for scenario in ("image", "tree", "million", "prune") for phase in
+         ("init", "first", "changed", "touched", "unchanged", "restore", "in-place", "check", "prune")]
 MEASURES = ("wall", "cpu", "peak_rss", "peak_anon", "stored", "files", "added")
 
 
@@ -98,6 +99,8 @@ def against_targets(found):
             lines.append(row(key, "added, KB", own["added"] / 1000, 65.536))
         if key == ("million", "unchanged"):
             lines.append(row(key, "peak memory, MiB", own["peak_rss"] / MIB, 200))
+        if key == ("prune", "prune"):
+            lines.append(row(key, "peak memory, MiB", own["peak_rss"] / MIB, 256))
         lines.append(row(key, "anonymous memory, MiB", own["peak_anon"] / MIB, 256))
     return lines and ["| | measure | wanted, at most | got | |", "|-|-|-:|-:|-|", *lines]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .fresh import fresh_folder
 from .measure import measure, size, warm
+from .nights import Nights
 
 
 RESTORED = "restored"
@@ -27,6 +28,7 @@ class Series:
     log: Path
     verify: bool
     report: callable
+    scale: float = 1.0
 
     def run(self, scenario):
         self.tool.reset()
@@ -71,6 +73,23 @@ class Series:
         source = self.data / "million"
         self.backup("first", source)
         self.backup("unchanged", source)
+
+    def prune(self):
+        source = self.work / "source" / "nights"
+        for keep in Nights(source, self.scale):
+            self.once(self.tool.tagged(source, "keep" if keep else "night"))
+        self.once(self.tool.forget(last=10, tag="keep"))
+        before, _ = size(self.tool.repo)
+        warm(self.tool.repo)
+        result = self.timed(self.tool.prune())
+        stored, files = size(self.tool.repo)
+        facts = {"stored": stored, "files": files, "added": stored - before}
+        if self.verify and result.exit_code in self.tool.accepted:
+            target = self.fresh_target()
+            self.once(self.tool.restore(target))
+            facts["verified"] = same(source, found(target, source))
+        self.report("prune", result, facts)
+        shutil.rmtree(source)
 
     # -- steps --------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class Tool:
 
 class Fardel(Tool):
     name = "fardel"
+    scenarios = (*Tool.scenarios, "prune")
 
     def settings(self):
         return {
@@ -90,9 +91,19 @@ class Fardel(Tool):
     def check(self):
         return self.command("check", "--level", "data")
 
+    def tagged(self, source, tag):
+        return self.command("backup", source, "--tag", tag)
+
+    def forget(self, last, tag):
+        return self.command("forget", "--keep-last", str(last), "--keep-tag", tag)
+
+    def prune(self):
+        return self.command("prune", "--grace", "0s")
+
 
 class Rustic(Tool):
     name = "rustic"
+    scenarios = (*Tool.scenarios, "prune")
 
     def settings(self):
         return {
@@ -114,9 +125,20 @@ class Rustic(Tool):
     def check(self):
         return Step([self.program, "check", "--read-data"])
 
+    def tagged(self, source, tag):
+        return Step([self.program, "backup", source, "--tag", tag])
+
+    # Tags differ from snapshot to snapshot, and would be groups of their own.
+    def forget(self, last, tag):
+        return Step([self.program, "forget", "--group-by", "host,paths", "--keep-last", str(last), "--keep-tags", tag])
+
+    def prune(self):
+        return Step([self.program, "prune", "--instant-delete"])
+
 
 class Restic(Tool):
     name = "restic"
+    scenarios = (*Tool.scenarios, "prune")
     version_argv = ("version",)
 
     def settings(self):
@@ -140,6 +162,15 @@ class Restic(Tool):
 
     def check(self):
         return Step([self.program, "check", "--read-data"])
+
+    def tagged(self, source, tag):
+        return Step([self.program, "backup", source, "--tag", tag])
+
+    def forget(self, last, tag):
+        return Step([self.program, "forget", "--group-by", "host,paths", "--keep-last", str(last), "--keep-tag", tag])
+
+    def prune(self):
+        return Step([self.program, "prune"])
 
 
 class Borg(Tool):

@@ -10,6 +10,8 @@ use crate::monitor::{Counters, Silent};
 use crate::restore::{RestoreOptions, restore};
 use crate::testing::{Fixture, fixture, noise};
 
+mod apart;
+
 /// The user stops it after so many bytes.
 struct Impatient {
     silent: Silent,

@@ -116,12 +116,14 @@ fn strangers_and_forgeries_are_passed_over() {
     repo.forget(forgotten, 1);
     let revoked = repo.save(&[&place.image], 4);
     repo.revoke_last(2);
+    let merged = repo.save(&[&place.image], 5);
+    repo.forget_merged(merged, 3);
 
     let latest = read(&place, &[text(&keys.recovery)], "latest", "latest");
     assert_restored(&place, &latest, "latest");
     assert!(programs::said(&latest).contains(&id.to_string()), "{}", programs::said(&latest));
     assert!(programs::said(&latest).contains("no known signer"), "{}", programs::said(&latest));
-    for gone in [forgotten, revoked] {
+    for gone in [forgotten, revoked, merged] {
         let refused = read(&place, &[text(&keys.recovery)], &gone.to_string(), "gone");
         assert!(programs::said(&refused).contains("there is no snapshot"), "{}", programs::said(&refused));
     }

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fardel_store::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Result, Store};
@@ -91,6 +92,14 @@ impl Blocking {
     /// [`ErrorKind::NoSpace`] when there is no room for packs.
     pub fn check_room(&self) -> Result<()> {
         block_on(self.0.check_room())
+    }
+
+    /// See [`Store::retention`].
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    pub fn retention(&self) -> Result<Duration> {
+        block_on(self.0.retention())
     }
 
     /// See [`Store::capabilities`].

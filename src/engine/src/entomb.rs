@@ -2,7 +2,7 @@
 
 use fardel_format::names::{Name, Numbered, PackName};
 use fardel_format::signers::{Registry, Role};
-use fardel_format::tomb::{self, Takes, Tomb};
+use fardel_format::tomb::{self, MergedForget, Takes, Tomb};
 use fardel_format::{ObjectHash, SnapshotId};
 
 use crate::catalog::{Catalog, key_of};
@@ -11,7 +11,7 @@ use crate::repository::Repository;
 use crate::{Error, Result};
 
 /// Ids or hashes in one tomb: readers refuse one of more than two MiB.
-const ENTRIES: usize = 10_000;
+pub(crate) const ENTRIES: usize = 10_000;
 
 /// Stores as many tombs as it takes; the names of all of them.
 ///
@@ -51,6 +51,21 @@ fn in_parts(takes: Takes) -> Vec<Takes> {
         Takes::Forget { snapshots, everywhere } => {
             parts(&snapshots, |snapshots: Vec<SnapshotId>| Takes::Forget { snapshots, everywhere })
         }
+        Takes::MergedForgets { everywhere, forgets } => {
+            let mut tombs: Vec<(usize, Vec<MergedForget>)> = Vec::new();
+            for forget in forgets {
+                let weight = weight(&forget);
+                match tombs.last_mut() {
+                    Some((whole, forgets)) if *whole + weight <= ENTRIES => {
+                        *whole += weight;
+                        forgets.push(forget);
+                    }
+                    _ => tombs.push((weight, vec![forget])),
+                }
+            }
+            let tomb = |(_, forgets)| Takes::MergedForgets { everywhere, forgets };
+            tombs.into_iter().map(tomb).collect()
+        }
         Takes::Condemn { packs, others } => {
             let packs = parts(&packs, |packs: Vec<PackName>| Takes::Condemn { packs, others: Vec::new() });
             let others =
@@ -61,6 +76,11 @@ fn in_parts(takes: Takes) -> Vec<Takes> {
         Takes::Unpin { pins } => parts(&pins, |pins| Takes::Unpin { pins }),
         Takes::Revoke { names } => parts(&names, |names| Takes::Revoke { names }),
     }
+}
+
+/// How many ids make a tomb as large as this forget does, in one that is merged from several.
+pub(crate) fn weight(forget: &MergedForget) -> usize {
+    forget.snapshots.len() + 4
 }
 
 /// What the key at hand may take away.

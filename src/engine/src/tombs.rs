@@ -1,17 +1,23 @@
 //! What tombs take away, as far as their signers may, and what pins forbid to take.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use fardel_format::ids::Generation;
 use fardel_format::manifest::Manifest;
-use fardel_format::names::PackName;
+use fardel_format::names::{Numbered, PackName};
 use fardel_format::signers::{Registry, Role, Signer};
-use fardel_format::tomb::{Takes, Tomb};
+use fardel_format::tomb::{MergedForget, Takes, Tomb};
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
 
-use crate::Result;
-use crate::catalog::Catalog;
+use fardel_store::ErrorKind;
+
+use crate::catalog::{Catalog, Stored};
 use crate::repository::{Problem, Repository, Unread};
+use crate::{Error, Result};
+
+/// How often tombs are listed anew when one of them is merged meanwhile.
+const ATTEMPTS: u32 = 4;
 
 /// A pack in one generation.
 pub type PackCopyId = (ObjectHash, Option<Generation>);
@@ -73,33 +79,66 @@ impl Tombs {
         registry: &Registry,
         unread: &mut Unread,
     ) -> Result<Self> {
+        let mut catalog = Cow::Borrowed(catalog);
+        for _ in 1..ATTEMPTS {
+            if let Some(tombs) = Self::read_listed(repo, &catalog, registry, unread, true)? {
+                return Ok(tombs);
+            }
+            catalog = Cow::Owned(Catalog::load_prefix(repo.store(), "tombs/")?);
+        }
+        Ok(Self::read_listed(repo, &catalog, registry, unread, false)?.unwrap_or_default())
+    }
+
+    /// Nothing when it `may_begin_anew`, and a collector merged one of these tombs and deleted it after it was listed: then the
+    /// merged one is in the next listing.
+    fn read_listed(
+        repo: &Repository,
+        catalog: &Catalog,
+        registry: &Registry,
+        unread: &mut Unread,
+        may_begin_anew: bool,
+    ) -> Result<Option<Self>> {
         let mut tombs = Self::default();
-        for ((writer, name), stored) in &catalog.tombs {
-            let signer = registry.honours_tomb(writer, name.seq);
-            let (Some(signer), Some(signature)) = (signer, catalog.tomb_sigs.get(&(*writer, *name))) else {
-                continue;
-            };
-            let tomb = repo.signed(stored, signature, |bytes, signature| {
-                Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
-            });
+        for (id, stored) in &catalog.tombs {
+            let Some((signer, tomb)) = open(repo, catalog, registry, id, stored) else { continue };
+            let is_gone = |error: &Error| matches!(error, Error::Store(e) if e.kind == ErrorKind::NotFound);
+            if may_begin_anew && tomb.as_ref().is_err_and(is_gone) {
+                return Ok(None);
+            }
             match unread.settle(&stored.key, tomb)? {
-                Ok(tomb) => tombs.add(*writer, signer, name.hash, tomb),
+                Ok(tomb) => tombs.add(id.0, signer, id.1.hash, tomb.takes, &tomb.created, registry),
                 Err(problem) => tombs.problems.push(problem),
             }
         }
-        Ok(tombs)
+        Ok(Some(tombs))
     }
 
-    fn add(&mut self, by: WriterId, signer: &Signer, hash: ObjectHash, tomb: Tomb) {
+    fn add(
+        &mut self,
+        by: WriterId,
+        signer: &Signer,
+        hash: ObjectHash,
+        takes: Takes,
+        created: &str,
+        registry: &Registry,
+    ) {
         let maintains = signer.roles.contains(&Role::Maintain);
         let forgets = maintains || signer.roles.contains(&Role::ForgetOwn);
         let signed = Signed { by, maintains };
-        match tomb.takes {
+        match takes {
             Takes::Forget { snapshots, .. } if forgets => {
                 for id in snapshots {
-                    let forget = Forget { tomb: hash, created: tomb.created.clone(), signed };
-                    self.forgotten.entry(id).or_default().push(forget);
+                    let known = self.forgotten.entry(id).or_default();
+                    // The tomb and one that it was merged into may both be here.
+                    if !known.iter().any(|forget| forget.tomb == hash && forget.signed == signed) {
+                        known.push(Forget { tomb: hash, created: created.to_owned(), signed });
+                    }
                 }
+            }
+            Takes::MergedForgets { forgets: merged, .. } if forgets => {
+                // Nobody tells of another's tombs but who could forget all that they forget.
+                let may = |merged: &MergedForget| maintains || merged.writer == by;
+                merged.into_iter().filter(may).for_each(|merged| self.add_merged(merged, registry));
             }
             Takes::Pin { snapshots } if forgets => {
                 snapshots.into_iter().for_each(|id| self.pins.entry(id).or_default().push((hash, signed)));
@@ -109,15 +148,30 @@ impl Tombs {
             }
             Takes::Condemn { packs, others } if maintains => {
                 for PackName { hash, generation } in packs {
-                    self.condemned.entry((hash, generation)).or_insert_with(|| tomb.created.clone());
+                    self.condemned.entry((hash, generation)).or_insert_with(|| created.to_owned());
                 }
                 for hash in others {
-                    self.condemned_others.entry(hash).or_insert_with(|| tomb.created.clone());
+                    self.condemned_others.entry(hash).or_insert_with(|| created.to_owned());
                 }
             }
             Takes::Revoke { names } if maintains => self.revoked.extend(names),
             // Whoever may not do it has not done it.
             _ => {}
+        }
+    }
+
+    /// Adds what the tomb that was merged would: its signer may no more than he could.
+    fn add_merged(&mut self, merged: MergedForget, registry: &Registry) {
+        let MergedForget { writer, seq, tomb, created, snapshots } = merged;
+        if let Some(signer) = registry.honours_tomb(&writer, seq) {
+            self.add(
+                writer,
+                signer,
+                tomb,
+                Takes::Forget { snapshots, everywhere: false },
+                &created,
+                registry,
+            );
         }
     }
 
@@ -133,6 +187,11 @@ impl Tombs {
         let origin = manifest.origin().writer;
         let forgets = self.forgotten.get(&manifest.snapshot).into_iter().flatten();
         forgets.filter(move |forget| forget.signed.may(&origin) && !manifest.despite.contains(&forget.tomb))
+    }
+
+    /// Every tomb that forgets something, whether it is here or merged into another one.
+    pub fn all_forgets(&self) -> impl Iterator<Item = &ObjectHash> {
+        self.forgotten.values().flatten().map(|forget| &forget.tomb)
     }
 
     /// Every snapshot that any tomb forgets.
@@ -181,4 +240,20 @@ impl Tombs {
     pub fn revokes(&self, manifest: &ObjectHash) -> bool {
         self.revoked.contains(&manifest.to_string())
     }
+}
+
+/// Reads a tomb with its signature, with its signer; none where nobody signed it who counts.
+pub(crate) fn open<'a>(
+    repo: &Repository,
+    catalog: &Catalog,
+    registry: &'a Registry,
+    (writer, name): &(WriterId, Numbered),
+    stored: &Stored,
+) -> Option<(&'a Signer, Result<Result<Tomb, Problem>>)> {
+    let signer = registry.honours_tomb(writer, name.seq)?;
+    let signature = catalog.tomb_sigs.get(&(*writer, *name))?;
+    let tomb = repo.signed(stored, signature, |bytes, signature| {
+        Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
+    });
+    Some((signer, tomb))
 }

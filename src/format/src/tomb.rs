@@ -19,6 +19,13 @@ pub enum Takes {
         /// Whether that holds in every copy, or only in the store where the tomb lies.
         everywhere: bool,
     },
+    /// What other tombs forget, each as if that tomb were here: those may be gone.
+    MergedForgets {
+        /// The same for all of them.
+        everywhere: bool,
+        /// The forgets.
+        forgets: Vec<MergedForget>,
+    },
     /// What is to be deleted: no new snapshot may rest on it.
     Condemn {
         /// Packs, each in one generation.
@@ -43,6 +50,21 @@ pub enum Takes {
         /// Hashes of manifests, or random names of intents.
         names: Vec<String>,
     },
+}
+
+/// A tomb that forgets, as another tomb tells it. It holds as far as the one that it names would.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MergedForget {
+    /// Who signed it.
+    pub writer: WriterId,
+    /// Under which number.
+    pub seq: u32,
+    /// Its hash, by which manifests name it.
+    pub tomb: ObjectHash,
+    /// When, RFC 3339 UTC.
+    pub created: String,
+    /// What it forgets.
+    pub snapshots: Vec<SnapshotId>,
 }
 
 /// A tomb.

@@ -14,6 +14,8 @@ pub enum ErrorKind {
     NoSpace,
     /// The store does not let us.
     Denied,
+    /// The object must stay yet: a lock or a retention period keeps it.
+    Locked,
     /// A passing fault: trying again may help.
     Transient,
     /// The bytes that were to be stored are not those that they should be.

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -305,6 +306,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn check_room(&self) -> Result<()> {
         self.inner.check_room().await
+    }
+
+    async fn retention(&self) -> Result<Duration> {
+        self.inner.retention().await
     }
 
     fn put_requests(&self, len: u64) -> u64 {

@@ -31,6 +31,7 @@ pub use retry::{RetryPolicy, Retrying};
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -111,6 +112,16 @@ pub trait Store: Send + Sync + Debug {
     /// [`ErrorKind::NoSpace`] when the store would refuse even a small pack.
     async fn check_room(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// How long whatever is stored here stays at least: before that it cannot be deleted, or its bytes are kept and paid for.
+    ///
+    /// Zero where the place promises nothing, or does not tell.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn retention(&self) -> Result<Duration> {
+        Ok(Duration::ZERO)
     }
 
     /// How many requests [`Store::put_new`] makes of whoever counts them (and lets them be paid for), for so many bytes and when

@@ -3,6 +3,7 @@ use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -165,6 +166,10 @@ impl Store for MemoryStore {
 
     async fn check_room(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn retention(&self) -> Result<Duration> {
+        Ok(Duration::ZERO)
     }
 
     fn put_requests(&self, _: u64) -> u64 {

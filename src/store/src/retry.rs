@@ -257,6 +257,10 @@ impl<S: Store> Store for Retrying<S> {
         self.inner.check_room().await
     }
 
+    async fn retention(&self) -> Result<Duration> {
+        self.inner.retention().await
+    }
+
     fn put_requests(&self, len: u64) -> u64 {
         self.inner.put_requests(len)
     }

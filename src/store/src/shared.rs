@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -32,6 +33,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn check_room(&self) -> Result<()> {
         (**self).check_room().await
+    }
+
+    async fn retention(&self) -> Result<Duration> {
+        (**self).retention().await
     }
 
     fn put_requests(&self, len: u64) -> u64 {

@@ -226,7 +226,7 @@ impl Collector {
                 self.seen.tombs.pins |= store.tombs.pins & page;
                 self.seen.tombs.unpins |= store.tombs.unpins & page;
             }
-            _ => self.seen.tombs.read(store.tombs(), page),
+            _ => self.seen.tombs.read(store, page),
         }
         self.page = (self.page + 1) % scope.pages();
         if self.page != 0 {

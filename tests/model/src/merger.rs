@@ -1,4 +1,7 @@
-//! Merges the tombs that forget into one that holds them all.
+//! Merges the tombs that forget what is gone into one that holds them all.
+//!
+//! A listing by pages may miss both a tomb and the one that it was merged into. So no tomb is merged before every manifest of what it
+//! forgets is gone, which whoever relies on the snapshot finds.
 
 use crate::scope::FORGETS;
 use crate::world::World;
@@ -9,6 +12,7 @@ use crate::{Mutant, Scope, Set};
 pub enum Step {
     #[default]
     ListForgets,
+    ListManifests,
     PutMergedForget,
     DeleteMergedForgets,
     Done,
@@ -23,6 +27,8 @@ pub struct Merger {
     seen: [Set; FORGETS],
     /// The forgets in them.
     held: Set,
+    manifests: Set,
+    page: u8,
     put: bool,
 }
 
@@ -45,12 +51,21 @@ impl Merger {
     pub fn step(mut self, world: &mut World, scope: &Scope, choice: u8) -> Self {
         match self.step {
             Step::ListForgets => {
-                self.seen = world.store.forgets;
-                self.held = world.store.tombs().forgets;
-                self.step = match scope.mutant {
-                    Some(Mutant::ForgetsDroppedBeforeMerge) => Step::DeleteMergedForgets,
-                    _ => Step::PutMergedForget,
-                };
+                let page = scope.page(self.page);
+                for place in (0..FORGETS).filter(|place| page.has(*place as u8)) {
+                    self.seen[place] = world.store.forgets[place];
+                }
+                self.page = (self.page + 1) % scope.pages();
+                if self.page == 0 {
+                    self.step = Step::ListManifests;
+                }
+            }
+            Step::ListManifests => {
+                self.manifests |= world.store.manifests & scope.page(self.page);
+                self.page = (self.page + 1) % scope.pages();
+                if self.page == 0 {
+                    self.choose(world, scope);
+                }
             }
             Step::PutMergedForget => {
                 self.put_merged(world, scope);
@@ -68,6 +83,24 @@ impl Merger {
             Step::Done => {}
         }
         if self.step == Step::Done { Self { step: Step::Done, ..Self::default() } } else { self }
+    }
+
+    /// What is gone.
+    fn choose(&mut self, world: &World, scope: &Scope) {
+        let there: Set = self.manifests.map(|m| world.contents[m as usize].snapshot).collect();
+        for seen in &mut self.seen {
+            let is_there = { *seen }.any(|forget| world.forgets[forget as usize].meets(there));
+            if is_there && !scope.is(Mutant::ForgetsMergedBeforeSwept) {
+                *seen = Set::EMPTY;
+            }
+            self.held |= *seen;
+        }
+        self.manifests = Set::EMPTY;
+        self.step = match scope.mutant {
+            _ if self.held.is_empty() => Step::Done,
+            Some(Mutant::ForgetsDroppedBeforeMerge) => Step::DeleteMergedForgets,
+            _ => Step::PutMergedForget,
+        };
     }
 
     fn put_merged(&self, world: &mut World, scope: &Scope) {

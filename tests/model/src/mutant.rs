@@ -58,6 +58,8 @@ pub enum Mutant {
     ForgetsDroppedBeforeMerge,
     /// The merged forget is a new one, despite which nothing stands.
     ForgetsMergedWithoutNumbers,
+    /// Merges forgets of what is still there.
+    ForgetsMergedBeforeSwept,
     /// Undoes a forget with the root that the snapshot had.
     UndoKeepsRoot,
     /// Undoes a forget without looking whether the packs are still there.
@@ -66,6 +68,8 @@ pub enum Mutant {
     PinBringsBack,
     /// The collector takes pins from the listing in which it sees forgets, page by page.
     PinsListedWithForgets,
+    /// Whoever pins looks for forgets, and not whether the snapshot is still there.
+    PinnedUnlooked,
     /// A compaction does not say despite which forgets the snapshot stands.
     DespiteLostInCompaction,
 
@@ -80,7 +84,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::NoCheckBeforeSeal,
         Self::CheckBeforeIntent,
         Self::IntentAndSealInOne,
@@ -106,11 +110,13 @@ impl Mutant {
         Self::ForgetLostInMerge,
         Self::ForgetsDroppedBeforeMerge,
         Self::ForgetsMergedWithoutNumbers,
+        Self::ForgetsMergedBeforeSwept,
         Self::UndoKeepsRoot,
         Self::UndoAfterSweep,
         Self::DespiteLostInCompaction,
         Self::PinBringsBack,
         Self::PinsListedWithForgets,
+        Self::PinnedUnlooked,
         Self::NoIntent,
         Self::IntentReplaced,
         Self::GenerationReused,

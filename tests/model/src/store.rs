@@ -55,15 +55,16 @@ impl Tombs {
             .any(|forget| forgets[forget as usize].has(manifest.snapshot))
     }
 
-    /// Takes over what one page of a listing shows.
-    pub fn read(&mut self, other: Self, page: Set) {
+    /// Takes over what one page of a listing of this store shows.
+    pub fn read(&mut self, store: &Store, page: Set) {
+        let other = &store.tombs;
         self.condemned |= other.condemned & page;
         self.condemned_manifests |= other.condemned_manifests & page;
         self.condemned_roots |= other.condemned_roots & page;
         self.condemned_lists |= other.condemned_lists & page;
         self.revoked |= other.revoked & page;
         self.revoked_intents |= other.revoked_intents & page;
-        self.forgets |= other.forgets & page;
+        self.forgets |= store.forgets_on(page);
         self.pins |= other.pins & page;
         self.unpins |= other.unpins & page;
     }
@@ -96,8 +97,14 @@ impl Store {
     /// A listing of all tombs at this moment.
     #[must_use]
     pub fn tombs(&self) -> Tombs {
-        let forgets = self.forgets.iter().fold(Set::EMPTY, |all, tomb| all | *tomb);
-        Tombs { forgets, ..self.tombs }
+        Tombs { forgets: self.forgets_on(Set::ALL), ..self.tombs }
+    }
+
+    /// The forgets in the tombs of one page: a merged tomb may stand on another page than those that it merges.
+    #[must_use]
+    pub fn forgets_on(&self, page: Set) -> Set {
+        let tombs = self.forgets.iter().enumerate().filter(|(place, _)| page.has(*place as u8));
+        tombs.fold(Set::EMPTY, |all, (_, tomb)| all | *tomb)
     }
 }
 

@@ -15,7 +15,7 @@ use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::{Root, Source, Totals};
 use fardel_format::rope::{Layout, Rope, RopeBuilder};
 use fardel_format::signers::{Record, Removed, Role, Signer};
-use fardel_format::tomb::{Takes, Tomb};
+use fardel_format::tomb::{MergedForget, Takes, Tomb};
 use fardel_format::tree::{Node, NodeKind, Xattr};
 use fardel_format::{ChunkId, ObjectHash, SnapshotId, WriterId, segment, zjson};
 use fardel_tests::fuzz::{IDENTITY, REPOSITORY, SEALED, SEQ, numbered, recipients, signing_key};
@@ -385,9 +385,17 @@ fn tombs() -> Samples {
         PackName { hash: hash(1), generation: None },
         PackName { hash: hash(1), generation: Some(Generation([1; 4])) },
     ];
+    let merged = MergedForget {
+        writer: WriterId([9; 8]),
+        seq: 1,
+        tomb: hash(4),
+        created: CREATED.into(),
+        snapshots: vec![SnapshotId(id(1).0)],
+    };
     vec![
         ("condemn", tomb(Takes::Condemn { packs, others: vec![hash(2)] })),
         ("forget", tomb(Takes::Forget { snapshots: vec![SnapshotId(id(1).0)], everywhere: true })),
+        ("merged", tomb(Takes::MergedForgets { everywhere: true, forgets: vec![merged] })),
         ("pin", tomb(Takes::Pin { snapshots: vec![SnapshotId(id(1).0)] })),
         ("unpin", tomb(Takes::Unpin { pins: vec![hash(3)] })),
         ("revoke", tomb(Takes::Revoke { names: vec![hash(1).to_string()] })),

@@ -20,7 +20,7 @@ use fardel_format::root::{Root, Source, Totals};
 use fardel_format::rope::{Layout, Rope, RopeBuilder};
 use fardel_format::sign::SigningKey;
 use fardel_format::signers::{self, Record, Role, Signer};
-use fardel_format::tomb::{self, Takes, Tomb};
+use fardel_format::tomb::{self, MergedForget, Takes, Tomb};
 use fardel_format::tree::{LeafSplitter, Node, NodeKind};
 use fardel_format::{ChunkId, ObjectHash, RepositoryId, SnapshotId, zjson};
 
@@ -241,6 +241,18 @@ impl SmallRepository {
 
     pub fn forget(&self, snapshot: SnapshotId, seq: u32) {
         self.put_tomb(Takes::Forget { snapshots: vec![snapshot], everywhere: true }, seq);
+    }
+
+    /// Forgets it as a tomb would that was merged with others.
+    pub fn forget_merged(&self, snapshot: SnapshotId, seq: u32) {
+        let merged = MergedForget {
+            writer: self.host.signing.public().writer(),
+            seq: 1,
+            tomb: ObjectHash([3; 32]),
+            created: CREATED.into(),
+            snapshots: vec![snapshot],
+        };
+        self.put_tomb(Takes::MergedForgets { everywhere: true, forgets: vec![merged] }, seq);
     }
 
     /// Revokes the manifest with the largest number.

@@ -145,6 +145,7 @@ pub fn class_of_read(error: &fardel_store::Error) -> Option<Class> {
         | ErrorKind::NoSpace
         | ErrorKind::Invalid
         | ErrorKind::Stopped
+        | ErrorKind::Locked
         | ErrorKind::Damaged => None,
     }
 }

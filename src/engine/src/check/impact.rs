@@ -247,9 +247,9 @@ fn tomb(context: &Context<'_>, writer: &fardel_format::WriterId, name: &Numbered
         return Ok("a tomb that does not verify: it takes nothing away".into());
     };
     Ok(match tomb.takes {
-        Takes::Forget { snapshots, .. } => {
-            let short: Vec<_> = snapshots.iter().take(5).map(SnapshotId::short).collect();
-            format!("a tomb: {} forgotten snapshots could come back ({}…)", snapshots.len(), short.join(", "))
+        Takes::Forget { snapshots, .. } => forgotten(&snapshots),
+        Takes::MergedForgets { forgets, .. } => {
+            forgotten(&forgets.into_iter().flat_map(|forget| forget.snapshots).collect::<Vec<_>>())
         }
         Takes::Condemn { packs, .. } => {
             format!("a tomb: {} condemned packs would be trusted again", packs.len())
@@ -260,6 +260,11 @@ fn tomb(context: &Context<'_>, writer: &fardel_format::WriterId, name: &Numbered
             format!("a tomb: {} revoked manifests or intents would count again", names.len())
         }
     })
+}
+
+fn forgotten(snapshots: &[SnapshotId]) -> String {
+    let short: Vec<_> = snapshots.iter().take(5).map(SnapshotId::short).collect();
+    format!("a tomb: {} forgotten snapshots could come back ({}…)", snapshots.len(), short.join(", "))
 }
 
 fn keys(catalog: &Catalog, impact: &mut Impact, all: impl Fn() -> Costs) {

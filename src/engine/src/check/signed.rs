@@ -112,7 +112,9 @@ pub fn tombs(
         }
         let role = match takes {
             None => continue,
-            Some(Takes::Forget { .. } | Takes::Pin { .. } | Takes::Unpin { .. }) => Role::ForgetOwn,
+            Some(
+                Takes::Forget { .. } | Takes::MergedForgets { .. } | Takes::Pin { .. } | Takes::Unpin { .. },
+            ) => Role::ForgetOwn,
             Some(Takes::Condemn { .. } | Takes::Revoke { .. }) => Role::Maintain,
         };
         if !registry.may(writer, role) && !registry.may(writer, Role::Maintain) {

@@ -80,6 +80,11 @@ impl Doomed {
                 age
             }
         };
+        // What a replica names may have come there long after its manifest was written.
+        let age = match options.replica && !options.min_age.is_zero() {
+            true => age.min(seen.since(copy.stored.key.as_str(), now)),
+            false => age,
+        };
         if age < options.min_age {
             self.young.add(size);
             self.young_byte_seconds += u128::from(size) * u128::from((options.min_age - age).as_secs());

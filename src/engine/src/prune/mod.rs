@@ -11,6 +11,7 @@
 
 mod choose;
 mod doomed;
+mod merge_tombs;
 mod options;
 pub(crate) mod relocate;
 mod segments;
@@ -67,7 +68,9 @@ pub struct Planned {
     pub requests: u64,
     /// About how many bytes inside packs that are needed are not.
     pub unused_bytes: u64,
-    /// Packs that nobody needs and that are younger than the store's minimum age: they stay until then.
+    /// How long the store keeps an object at least, by what it says or was said to.
+    pub min_age: Duration,
+    /// Packs that nobody needs and that are younger than that: they stay until then.
     pub young: Amount,
     /// What deleting those now would be charged for: bytes times days.
     pub young_byte_days: f64,
@@ -98,6 +101,8 @@ pub struct PruneReport {
     pub left: u64,
     /// Index segments.
     pub index: Merged,
+    /// Tombs that were merged into others.
+    pub tombs_merged: u64,
     /// Condemned packs that nobody needs and that still wait.
     pub waiting: Amount,
 }
@@ -125,9 +130,10 @@ pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Moni
     entomb::may_forget(repo, &survey.snapshots.registry)?.need_maintain("pruning")?;
     all_tombs_are_known(&survey.snapshots.tombs)?;
     let reader = PackReader::new(repo, &survey.catalog);
+    let min_age = options.min_age.max(repo.store().retention()?);
     let mut plan = Plan {
         repo,
-        options: options.clone(),
+        options: PruneOptions { min_age, ..options.clone() },
         survey,
         batches: Vec::new(),
         wants: None,
@@ -211,6 +217,7 @@ impl Plan<'_> {
         copies.for_each(|copy| planned.total.add(copy.stored.size));
         // A plan remembers nothing: a dry run changes nothing.
         let doomed = Doomed::find(survey, &mut Seen::load(repo.cache()), options, now);
+        planned.min_age = options.min_age;
         planned.sweep = doomed::sweepable(survey, options, now);
         planned.condemn.objects = doomed.amount.objects + planned.repack.objects;
         planned.condemn.bytes = doomed.amount.bytes + planned.repack.bytes;
@@ -263,6 +270,8 @@ impl Plan<'_> {
         report.swept = sweep::sweep(repo, &survey, &options, now, monitor)?;
         report.waiting = waiting(&survey, &report);
         report.index = segments::merge_all(repo, &survey.catalog)?;
+        let is_old = |created: &str| since(created, now) >= options.min_age;
+        report.tombs_merged = merge_tombs::merge_all(repo, &survey.manifests, is_old)?;
         Ok(report)
     }
 }

@@ -19,7 +19,8 @@ pub struct PruneOptions {
     pub max_repack: u64,
     /// Whether packs are written anew at all; it needs a key that reads.
     pub repack: bool,
-    /// How long the store charges for an object at least: younger packs are neither deleted nor written anew.
+    /// How long the store keeps an object or charges for it at least: younger packs are neither condemned nor written anew. What the
+    /// store says itself ([`fardel_store::Store::retention`]) holds where it is longer.
     pub min_age: Duration,
     /// Whether this store is a copy: then a manifest without a seal may be a replicator's, who cannot write another one.
     pub replica: bool,

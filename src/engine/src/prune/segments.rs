@@ -74,8 +74,7 @@ fn merge_group(
             own.push(plain.to_vec());
             old.push(*stored);
         } else if (0..view.counts().packs).all(|i| view.pack(i).is_ok_and(|pack| !is_here(&pack))) {
-            repo.store().delete(&stored.key)?;
-            merged.deleted += 1;
+            delete(repo, stored, merged)?;
         }
     }
     if old.len() < 2 {
@@ -89,9 +88,17 @@ fn merge_group(
     if !seen.is_empty() {
         put(repo, catalog, &plain, merged)?;
     }
-    for stored in old {
-        repo.store().delete(&stored.key)?;
-        merged.deleted += 1;
+    old.into_iter().try_for_each(|stored| delete(repo, stored, merged))
+}
+
+/// What the store keeps on purpose is there twice: no harm.
+fn delete(repo: &Repository, stored: &Stored, merged: &mut Merged) -> Result<()> {
+    match repo.store().delete(&stored.key) {
+        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Locked) => {}
+        other => {
+            other?;
+            merged.deleted += 1;
+        }
     }
     Ok(())
 }

@@ -39,6 +39,8 @@ pub struct Swept {
     pub snapshots: u64,
     /// What the store did not let go, and why; it is tried again next time.
     pub denied: Vec<String>,
+    /// What a lock or a retention period keeps yet; it is tried again next time.
+    pub locked: Vec<String>,
     /// Why packs, roots and lists were left alone.
     pub blocked: Option<String>,
 }
@@ -121,6 +123,7 @@ impl Sweeper<'_> {
         match found.standing {
             Standing::Revoked => self.tombs.revokes(&found.name.hash),
             Standing::Forgotten if !self.tombs.forgets(&found.manifest) => false,
+            Standing::Forgotten if since(&found.manifest.created, self.now) < self.options.min_age => false,
             Standing::Forgotten => {
                 self.tombs.forgetting(&found.manifest).any(|forget| self.is_over(&forget.created))
             }
@@ -245,7 +248,11 @@ impl Sweeper<'_> {
         match self.repo.store().delete(key) {
             Ok(()) => Ok(true),
             Err(error) if error.kind == ErrorKind::Denied => {
-                self.swept.denied.push(format!("{key}: {error}"));
+                self.swept.denied.push(error.to_string());
+                Ok(false)
+            }
+            Err(error) if error.kind == ErrorKind::Locked => {
+                self.swept.locked.push(error.to_string());
                 Ok(false)
             }
             Err(error) => Err(error.into()),

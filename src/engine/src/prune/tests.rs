@@ -23,6 +23,7 @@ use crate::testing::{Fixture, failure, fixture, noise};
 
 mod compaction;
 mod interrupted;
+mod merging;
 mod together;
 
 fn packer() -> PackerOptions {
@@ -365,6 +366,33 @@ fn young_packs_stay_where_the_store_charges_for_them() {
 }
 
 #[test]
+fn nothing_is_condemned_that_the_store_still_keeps() {
+    let fixture = fixture();
+    let ids = some(&fixture, 3);
+    forget(&fixture, &ids[..2]);
+    let before = names(&fixture.store, "").len();
+    let keeping = Arc::new(Hooked::new(fixture.store.clone()));
+    keeping.lags.store(4, Ordering::Relaxed);
+    let (repo, _) = fixture.open_in(keeping.clone(), host(&fixture)).unwrap();
+    let plan = plan(&repo, &at_once(), &Silent::default()).unwrap();
+    assert_eq!(plan.planned.min_age, Duration::from_secs(86_400));
+    assert!(plan.planned.young.objects > 0 && plan.planned.condemn == Amount::default());
+    let report = plan.run(&Silent::default()).unwrap();
+    assert_eq!((report.condemned, report.swept.snapshots), Default::default(), "{report:?}");
+    assert_eq!(names(&fixture.store, "").len(), before, "nothing came, and nothing went");
+    // And where a lock is met that nobody told of, the rest goes on.
+    let locked = Arc::new(Hooked::new(fixture.store.clone()));
+    locked.lags.store(3, Ordering::Relaxed);
+    let report = prune_in(&fixture, locked, &at_once()).unwrap();
+    assert!(report.swept.snapshots == 2 && report.swept.denied.is_empty(), "{report:?}");
+    assert!(report.swept.locked.iter().any(|why| why.contains("kept for a month")), "{report:?}");
+    assert_holds(&fixture, &fixture.store, &ids[2..], "locked");
+    prune(&fixture, &at_once());
+    assert_holds(&fixture, &fixture.store, &ids[2..], "unlocked");
+    assert_nothing_to_do(&fixture, &fixture.store, "unlocked");
+}
+
+#[test]
 fn sparse_packs_are_written_anew_and_snapshots_keep_their_names() {
     let fixture = fixture();
     for number in 0..20 {
@@ -423,7 +451,8 @@ pub struct Hooked {
     calls: AtomicU64,
     at: u64,
     hook: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    /// 0: an honest store; 1: its listings may lag; 2: it deletes no pack.
+    /// 0: an honest store; 1: its listings may lag; 2: it deletes no pack; 3: a lock keeps packs and tombs; 4: it says that it
+    /// keeps everything for a day.
     lags: AtomicU64,
     refuses: std::sync::Mutex<Option<String>>,
 }
@@ -487,7 +516,16 @@ impl Store for Hooked {
         if self.lags.load(Ordering::Relaxed) == 2 && key.as_str().starts_with("packs/") {
             return Err(fardel_store::Error::new(ErrorKind::Denied, key, "it is locked"));
         }
+        let is_kept = ["packs/", "tombs/"].iter().any(|kept| key.as_str().starts_with(kept));
+        if self.lags.load(Ordering::Relaxed) == 3 && is_kept {
+            return Err(fardel_store::Error::new(ErrorKind::Locked, key, "it is kept for a month"));
+        }
         self.inner.delete(key).await
+    }
+
+    async fn retention(&self) -> fardel_store::Result<Duration> {
+        let keeps = self.lags.load(Ordering::Relaxed) == 4;
+        Ok(if keeps { Duration::from_secs(86_400) } else { Duration::ZERO })
     }
 
     fn capabilities(&self) -> Capabilities {

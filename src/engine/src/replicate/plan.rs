@@ -113,6 +113,8 @@ impl Plan {
     fn forgets(&mut self, source: &Source<'_>, arrival: &Arrival) -> Result<()> {
         let catalog = source.catalog;
         let mut pins = Vec::new();
+        // Under its own name, or in one that it was merged into there.
+        let there: HashSet<_> = arrival.tombs.all_forgets().collect();
         for ((writer, name), stored) in &catalog.tombs {
             let Some(signature) = catalog.tomb_sigs.get(&(*writer, *name)) else { continue };
             let (tomb_name, sig_name) = (Name::Tomb(*writer, *name), Name::TombSig(*writer, *name));
@@ -125,7 +127,14 @@ impl Plan {
             })?;
             let both = [(tomb_name, stored.clone()), (sig_name, signature.clone())];
             match tomb.map(|tomb| tomb.takes) {
-                Ok(Takes::Forget { everywhere: true, .. }) => self.forgets.extend(both),
+                Ok(Takes::Forget { everywhere: true, .. }) if there.contains(&name.hash) => {}
+                Ok(Takes::MergedForgets { everywhere: true, forgets })
+                    if forgets.iter().all(|forget| there.contains(&forget.tomb)) => {}
+                Ok(
+                    Takes::Forget { everywhere: true, .. } | Takes::MergedForgets { everywhere: true, .. },
+                ) => {
+                    self.forgets.extend(both);
+                }
                 Ok(Takes::Pin { .. } | Takes::Unpin { .. }) => pins.extend(both),
                 _ => {}
             }

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::root;
-use fardel_format::tomb::Takes;
+use fardel_format::tomb::{MergedForget, Takes};
 use fardel_format::{ObjectHash, SnapshotId};
 use fardel_store::{
     Aftermath, Body, ByteRange, Capabilities, ErrorKind, Fault, FaultKind, FaultyStore, Key, Listed,
@@ -384,6 +384,47 @@ fn only_a_forget_for_every_copy_travels() {
     small.insert_raw("fardel.json", fixture.store.get_raw("fardel.json").unwrap());
     let report = sync(&fixture, Arc::new(small.clone())).unwrap();
     assert_eq!((report.behind, report.packs.objects, report.complete), (0, 0, None));
+}
+
+#[test]
+fn forgets_that_were_merged_there_do_not_come_again() {
+    let fixture = fixture();
+    let ids = three(&fixture);
+    let copy = MemoryStore::new();
+    sync(&fixture, Arc::new(copy.clone())).unwrap();
+    let forget = Takes::Forget { snapshots: vec![ids[0]], everywhere: true };
+    put_tomb(&fixture, &fixture.store, 1, forget);
+    sync(&fixture, Arc::new(copy.clone())).unwrap();
+    let is_tomb = |name: &String| name.starts_with("tombs/");
+    let tomb =
+        fixture.store.names().into_iter().find(|name| is_tomb(name) && name.ends_with(".json")).unwrap();
+    let bytes = fixture.store.get_raw(&tomb).unwrap();
+    let merged = MergedForget {
+        writer: fixture.host.signing.public().writer(),
+        seq: 1,
+        tomb: fardel_format::ObjectHash::of(&bytes),
+        created: crate::time::now(),
+        snapshots: vec![ids[0]],
+    };
+    let merged = || Takes::MergedForgets { everywhere: true, forgets: vec![merged.clone()] };
+    // Merged there: the one here brings nothing new.
+    copy.names().iter().filter(|name| is_tomb(name)).for_each(|name| drop(copy.remove_raw(name)));
+    put_tomb(&fixture, &copy, 2, merged());
+    let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
+    assert_eq!((report.others.objects, look(&fixture, &copy).snapshots), (0, 2));
+    // Merged here: it travels to where nothing of it is, and nowhere else.
+    fixture
+        .store
+        .names()
+        .iter()
+        .filter(|name| is_tomb(name))
+        .for_each(|name| drop(fixture.store.remove_raw(name)));
+    put_tomb(&fixture, &fixture.store, 3, merged());
+    assert_eq!(sync(&fixture, Arc::new(copy.clone())).unwrap().others.objects, 0);
+    let new = MemoryStore::new();
+    sync(&fixture, Arc::new(new.clone())).unwrap();
+    assert_eq!(look(&fixture, &new).snapshots, 2);
+    assert_eq!(new.names().iter().filter(|name| is_tomb(name)).count(), 2);
 }
 
 /// A repository of so many packs.

@@ -15,6 +15,16 @@ fn tombs(key: &SigningKey) -> Vec<Tomb> {
         Takes::Revoke { names: vec![samples::hash(2).to_string()] },
         Takes::Pin { snapshots: vec![SnapshotId(samples::id(1).0)] },
         Takes::Unpin { pins: vec![samples::hash(4)] },
+        Takes::MergedForgets {
+            everywhere: false,
+            forgets: vec![MergedForget {
+                writer: key.public().writer(),
+                seq: 3,
+                tomb: samples::hash(5),
+                created: "2026-11-22T14:00:00Z".into(),
+                snapshots: vec![SnapshotId(samples::id(2).0)],
+            }],
+        },
     ];
     let tomb = |takes| Tomb {
         fardel: 1,
@@ -31,7 +41,8 @@ fn tombs(key: &SigningKey) -> Vec<Tomb> {
 fn tombs_read_back() {
     let key = SigningKey::generate().unwrap();
     let repository = samples::repository();
-    for (tomb, what) in tombs(&key).into_iter().zip(["forget", "condemn", "revoke", "pin", "unpin"]) {
+    let kinds = ["forget", "condemn", "revoke", "pin", "unpin", "merged-forgets"];
+    for (tomb, what) in tombs(&key).into_iter().zip(kinds) {
         let bytes = tomb.to_bytes();
         let name = samples::numbered(5, &bytes);
         let signature = sign(&bytes, &repository, &name, &key).unwrap();

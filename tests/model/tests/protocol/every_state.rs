@@ -65,6 +65,13 @@ fn undos_merges_and_pins() {
     holds("undo and pin", whole(&[Undo, Pinner, Collector], 1, 2).with(twice), 10_000);
     let late = |scope: &mut Scope| (scope.forgets, scope.late) = (2, 2);
     holds("merge and pin, late", whole(&[Pinner, Collector, Merger], 1, 2).with(late), 1_000);
+    for paging in [Paging::EvenFirst, Paging::OddFirst] {
+        let paged = |scope: &mut Scope| (scope.forgets, scope.late, scope.paging) = (2, 1, paging);
+        holds("merge and pin, paged", whole(&[Pinner, Collector, Merger], 1, 2).with(paged), 1_000);
+        let paged = |scope: &mut Scope| (scope.forgets, scope.paging) = (2, paging);
+        holds("undo and merge, paged", whole(&[Undo, Collector, Merger], 1, 3).with(paged), 9_000);
+        holds("two merges and a pin", whole(&[Pinner, Collector, Merger, Merger], 1, 2).with(paged), 1_000);
+    }
     let paged = |scope: &mut Scope| (scope.forgets, scope.paging) = (2, Paging::EvenFirst);
     holds("pin, paged", whole(&[Pinner, Collector], 2, 2).with(paged), 3_000);
 }

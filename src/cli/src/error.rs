@@ -112,6 +112,7 @@ fn store_advice(kind: StoreKind) -> &'static str {
         StoreKind::Denied => {
             "look at the permissions there, at the password or the keys that were used, and who runs this"
         }
+        StoreKind::Locked => "a lock or a retention period keeps it: run it again when that is over",
         StoreKind::Transient | StoreKind::Stopped => {
             "run it again: what was stored so far is kept and found again"
         }

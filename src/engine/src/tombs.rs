@@ -205,6 +205,12 @@ impl Tombs {
         self.forgotten.get(snapshot).is_some_and(|forgets| forgets.iter().any(|f| f.signed.may(writer)))
     }
 
+    /// Whether any tomb ever pinned this snapshot, lifted or not.
+    #[must_use]
+    pub fn names_pinned(&self, snapshot: &SnapshotId) -> bool {
+        self.pins.contains_key(snapshot)
+    }
+
     /// Whether nobody may forget the snapshot of this manifest.
     #[must_use]
     pub fn pins(&self, manifest: &Manifest) -> bool {

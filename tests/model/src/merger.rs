@@ -1,7 +1,7 @@
-//! Merges the tombs that forget what is gone into one that holds them all.
+//! Merges the tombs that forget into one that holds them all.
 //!
-//! A listing by pages may miss both a tomb and the one that it was merged into. So no tomb is merged before every manifest of what it
-//! forgets is gone, which whoever relies on the snapshot finds.
+//! A listing by pages may miss both a tomb and the one that it was merged into. Whoever pins a snapshot and misses them began after the pin
+//! was there, and before the merged tomb was: so pins are listed in between, and what they name is not deleted.
 
 use crate::scope::FORGETS;
 use crate::world::World;
@@ -12,8 +12,8 @@ use crate::{Mutant, Scope, Set};
 pub enum Step {
     #[default]
     ListForgets,
-    ListManifests,
     PutMergedForget,
+    ListPins,
     DeleteMergedForgets,
     Done,
 }
@@ -27,7 +27,7 @@ pub struct Merger {
     seen: [Set; FORGETS],
     /// The forgets in them.
     held: Set,
-    manifests: Set,
+    pins: Set,
     page: u8,
     put: bool,
 }
@@ -54,24 +54,37 @@ impl Merger {
                 let page = scope.page(self.page);
                 for place in (0..FORGETS).filter(|place| page.has(*place as u8)) {
                     self.seen[place] = world.store.forgets[place];
+                    self.held |= self.seen[place];
                 }
                 self.page = (self.page + 1) % scope.pages();
-                if self.page == 0 {
-                    self.step = Step::ListManifests;
-                }
-            }
-            Step::ListManifests => {
-                self.manifests |= world.store.manifests & scope.page(self.page);
-                self.page = (self.page + 1) % scope.pages();
-                if self.page == 0 {
-                    self.choose(world, scope);
-                }
+                self.step = match scope.mutant {
+                    _ if self.page != 0 => Step::ListForgets,
+                    _ if self.held.is_empty() => Step::Done,
+                    Some(Mutant::ForgetsDroppedBeforeMerge) => Step::DeleteMergedForgets,
+                    _ => Step::PutMergedForget,
+                };
             }
             Step::PutMergedForget => {
                 self.put_merged(world, scope);
                 self.put = true;
-                let done = scope.is(Mutant::ForgetsDroppedBeforeMerge);
-                self.step = if done { Step::Done } else { Step::DeleteMergedForgets };
+                self.step = match scope.mutant {
+                    Some(Mutant::ForgetsDroppedBeforeMerge) => Step::Done,
+                    Some(Mutant::PinsIgnoredInMerge) => Step::DeleteMergedForgets,
+                    _ => Step::ListPins,
+                };
+            }
+            Step::ListPins => {
+                self.pins |= world.store.tombs.pins & scope.page(self.page);
+                self.page = (self.page + 1) % scope.pages();
+                if self.page == 0 {
+                    for seen in &mut self.seen {
+                        if { *seen }.any(|forget| world.forgets[forget as usize].meets(self.pins)) {
+                            *seen = Set::EMPTY;
+                        }
+                    }
+                    let nothing = self.undeleted().is_empty();
+                    self.step = if nothing { Step::Done } else { Step::DeleteMergedForgets };
+                }
             }
             Step::DeleteMergedForgets => {
                 world.store.forgets[choice as usize] = Set::EMPTY;
@@ -83,24 +96,6 @@ impl Merger {
             Step::Done => {}
         }
         if self.step == Step::Done { Self { step: Step::Done, ..Self::default() } } else { self }
-    }
-
-    /// What is gone.
-    fn choose(&mut self, world: &World, scope: &Scope) {
-        let there: Set = self.manifests.map(|m| world.contents[m as usize].snapshot).collect();
-        for seen in &mut self.seen {
-            let is_there = { *seen }.any(|forget| world.forgets[forget as usize].meets(there));
-            if is_there && !scope.is(Mutant::ForgetsMergedBeforeSwept) {
-                *seen = Set::EMPTY;
-            }
-            self.held |= *seen;
-        }
-        self.manifests = Set::EMPTY;
-        self.step = match scope.mutant {
-            _ if self.held.is_empty() => Step::Done,
-            Some(Mutant::ForgetsDroppedBeforeMerge) => Step::DeleteMergedForgets,
-            _ => Step::PutMergedForget,
-        };
     }
 
     fn put_merged(&self, world: &mut World, scope: &Scope) {

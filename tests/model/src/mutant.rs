@@ -58,8 +58,8 @@ pub enum Mutant {
     ForgetsDroppedBeforeMerge,
     /// The merged forget is a new one, despite which nothing stands.
     ForgetsMergedWithoutNumbers,
-    /// Merges forgets of what is still there.
-    ForgetsMergedBeforeSwept,
+    /// Deletes forgets that it merged without looking for pins after the merged one is there.
+    PinsIgnoredInMerge,
     /// Undoes a forget with the root that the snapshot had.
     UndoKeepsRoot,
     /// Undoes a forget without looking whether the packs are still there.
@@ -68,8 +68,6 @@ pub enum Mutant {
     PinBringsBack,
     /// The collector takes pins from the listing in which it sees forgets, page by page.
     PinsListedWithForgets,
-    /// Whoever pins looks for forgets, and not whether the snapshot is still there.
-    PinnedUnlooked,
     /// A compaction does not say despite which forgets the snapshot stands.
     DespiteLostInCompaction,
 
@@ -84,7 +82,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 34] = [
         Self::NoCheckBeforeSeal,
         Self::CheckBeforeIntent,
         Self::IntentAndSealInOne,
@@ -110,13 +108,12 @@ impl Mutant {
         Self::ForgetLostInMerge,
         Self::ForgetsDroppedBeforeMerge,
         Self::ForgetsMergedWithoutNumbers,
-        Self::ForgetsMergedBeforeSwept,
+        Self::PinsIgnoredInMerge,
         Self::UndoKeepsRoot,
         Self::UndoAfterSweep,
         Self::DespiteLostInCompaction,
         Self::PinBringsBack,
         Self::PinsListedWithForgets,
-        Self::PinnedUnlooked,
         Self::NoIntent,
         Self::IntentReplaced,
         Self::GenerationReused,

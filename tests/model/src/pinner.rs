@@ -1,7 +1,7 @@
 //! Pins a snapshot: whatever forgets it later, no collector takes it away.
 
 use crate::world::World;
-use crate::{Mutant, Scope, Set};
+use crate::{Scope, Set};
 
 /// The step that comes next.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq, Hash)]
@@ -10,7 +10,6 @@ pub enum Step {
     ListSnapshots,
     PutPin,
     ListTombs,
-    ListManifests,
     PutUnpin,
     Done,
 }
@@ -22,7 +21,6 @@ pub struct Pinner {
     pub step: Step,
     snapshot: u8,
     forgets: Set,
-    manifests: Set,
     page: u8,
 }
 
@@ -57,22 +55,10 @@ impl Pinner {
                 if self.page == 0 {
                     // A collector may have seen that, and not the pin.
                     let forgotten = self.forgets.any(|it| world.forgets[it as usize].has(self.snapshot));
-                    match forgotten {
-                        true => self.step = Step::PutUnpin,
-                        false if scope.is(Mutant::PinnedUnlooked) => self.report(world),
-                        false => self.step = Step::ListManifests,
+                    if !forgotten {
+                        world.pinned.add(self.snapshot);
                     }
-                }
-            }
-            Step::ListManifests => {
-                self.manifests |= world.store.manifests & scope.page(self.page);
-                self.page = (self.page + 1) % scope.pages();
-                if self.page == 0 {
-                    // The listing of tombs may have missed a forget that was merged then: its snapshot was gone before.
-                    match self.manifests.any(|m| world.contents[m as usize].snapshot == self.snapshot) {
-                        true => self.report(world),
-                        false => self.step = Step::PutUnpin,
-                    }
+                    self.step = if forgotten { Step::PutUnpin } else { Step::Done };
                 }
             }
             Step::PutUnpin => {
@@ -82,10 +68,5 @@ impl Pinner {
             Step::Done => {}
         }
         if self.step == Step::Done { Self { step: Step::Done, ..Self::default() } } else { self }
-    }
-
-    fn report(&mut self, world: &mut World) {
-        world.pinned.add(self.snapshot);
-        self.step = Step::Done;
     }
 }

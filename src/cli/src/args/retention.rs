@@ -114,7 +114,7 @@ pub struct PruneArgs {
     /// Write nothing anew: delete whole packs only
     #[arg(long)]
     pub no_repack: bool,
-    /// How long the store charges for an object at least: younger packs stay
+    /// How long the store charges for an object at least: younger packs stay [default: what a bucket keeps objects for]
     #[arg(long, value_name = "TIME", value_parser = parse_wait)]
     pub min_age: Option<Duration>,
     /// Say what would be done, and do nothing

@@ -36,6 +36,7 @@ struct PlanSummary {
     packs_young: u64,
     bytes_young: u64,
     young_byte_days: f64,
+    min_age_seconds: u64,
     no_repack: Option<String>,
 }
 
@@ -56,6 +57,7 @@ struct Summary<'a> {
     snapshots_retold: u64,
     snapshots_left: u64,
     denied: &'a [String],
+    locked: &'a [String],
     unreadable: &'a [String],
     no_repack: Option<&'a str>,
     duration_seconds: f64,
@@ -138,8 +140,9 @@ fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> 
     if planned.young.objects > 0 {
         let days = planned.young_byte_days / f64::from(1 << 30);
         out.say(format!(
-            "would leave        {} below the store's minimum age: deleted now they would be charged for {days:.1} GiB times days",
-            packs(&planned.young)
+            "would leave        {} below the store's minimum age of {}: deleted now they would be charged for {days:.1} GiB times days",
+            packs(&planned.young),
+            human::duration(planned.min_age)
         ))?;
     }
     out.say(format!("about {}", count(planned.requests, "request", "requests")))?;
@@ -162,6 +165,7 @@ fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> 
         packs_young: planned.young.objects,
         bytes_young: planned.young.bytes,
         young_byte_days: planned.young_byte_days,
+        min_age_seconds: planned.min_age.as_secs(),
         no_repack: planned.no_repack.clone(),
     })
 }
@@ -175,6 +179,9 @@ fn tell(app: &App, planned: &Planned, report: &PruneReport, options: &PruneOptio
         out.warning(&human::shown(
             format!("the store does not delete {why}: the next prune tries again").as_bytes(),
         ));
+    }
+    for why in &report.swept.locked {
+        out.warning(&human::shown(format!("a lock keeps {why}: a prune after that deletes it").as_bytes()));
     }
     if report.left > 0 {
         let left = count(report.left, "snapshot", "snapshots");
@@ -195,7 +202,8 @@ fn tell(app: &App, planned: &Planned, report: &PruneReport, options: &PruneOptio
         out.say(format!("condemned {}: a prune after {grace} deletes them", packs(&report.waiting)))?;
     }
     if planned.young.objects > 0 {
-        out.say(format!("left {} below the store's minimum age", packs(&planned.young)))?;
+        let age = human::duration(planned.min_age);
+        out.say(format!("left {} below the store's minimum age of {age}", packs(&planned.young)))?;
     }
     Ok(())
 }
@@ -217,6 +225,7 @@ fn summary<'a>(planned: &'a Planned, report: &'a PruneReport, begun: Instant) ->
         snapshots_retold: report.snapshots_retold,
         snapshots_left: report.left,
         denied: &report.swept.denied,
+        locked: &report.swept.locked,
         unreadable: &report.unreadable,
         no_repack: planned.no_repack.as_deref(),
         duration_seconds: begun.elapsed().as_secs_f64(),

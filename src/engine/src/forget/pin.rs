@@ -24,13 +24,7 @@ pub fn pin(repo: &Repository, catalog: &Catalog, names: &[String]) -> Result<Vec
     // A collector may have seen the forget, and not this pin: only if nothing forgets it now, every collector that will see
     // a forget sees the pin, too.
     let tombs = load_tombs(repo)?;
-    // A listing may miss a forget that is merged at that moment: then nothing of the snapshot was left before.
-    let left = Catalog::load_prefix(repo.store(), "manifests/")?.manifests;
-    let is_lost = |sealed: &&&Sealed| {
-        tombs.forgetting(&sealed.manifest).next().is_some()
-            || !left.contains_key(&(sealed.writer, sealed.name))
-    };
-    if let Some(lost) = new.iter().find(is_lost) {
+    if let Some(lost) = new.iter().find(|sealed| tombs.forgetting(&sealed.manifest).next().is_some()) {
         entomb::entomb(repo, &Catalog::load_prefix(repo.store(), "tombs/")?, Takes::Unpin { pins })?;
         let short = lost.id().short();
         return Err(Error::NotFound(format!(

@@ -3,11 +3,12 @@
 //! 1. `list_forgets`, *then* `list_manifests`: a tomb is merged when no manifest of what it forgets is left. The newest tomb of each
 //!    writer stays: its number tells which comes next, and how far a signer counts that is removed.
 //! 2. `put_merged_forget`: each forget keeps the name and the signer that it had, and holds as before.
-//! 3. Only then `delete_merged_forgets`, of each the signature first: what has none counts for nothing.
+//! 3. Only then `list_pins`, and `delete_merged_forgets` of which no pin names a snapshot; of each the signature first: what has
+//!    none counts for nothing.
 //!
-//! A listing that is made meanwhile may miss a tomb and the one that it was merged into. What it forgot is gone by then: who
-//! relies on such a snapshot finds that it has no manifest. So condemnations and revocations are never merged: a writer's last
-//! look is at tombs alone.
+//! A listing by pages that is made meanwhile may miss a tomb and the one that it was merged into. Nobody sees a snapshot for that, since it
+//! is gone; and whoever pins it finds one of the two. Condemnations and revocations are never merged: a writer's last look is
+//! at tombs alone, and announces nothing before.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,6 +22,7 @@ use fardel_store::ErrorKind;
 use super::survey::Found;
 use crate::Result;
 use crate::catalog::Catalog;
+use crate::commit::load_tombs;
 use crate::entomb::{self, ENTRIES, weight};
 use crate::repository::Repository;
 use crate::tombs;
@@ -57,18 +59,15 @@ pub fn merge_all(repo: &Repository, known: &[Found], is_old: impl Fn(&str) -> bo
         .iter()
         .filter(|tomb| tomb.may_go)
         .partition(|tomb| tombs.iter().any(|all| tomb.is_told_by(all)));
-    let mut deleted = 0;
-    for tomb in told {
-        if !delete(repo, &catalog, &tomb.id)? {
-            return Ok(deleted);
-        }
-        deleted += 1;
+    let (mut deleted, all) = delete_all(repo, &catalog, &told)?;
+    if !all {
+        return Ok(deleted);
     }
     for everywhere in [true, false] {
         let (group, others): (Vec<_>, Vec<_>) = tombs.into_iter().partition(|t| t.everywhere == everywhere);
         tombs = others;
-        let small = |tomb: &&&Forgetting| tomb.forgets.iter().map(weight).sum::<usize>() <= ENTRIES / 2;
-        let group: Vec<_> = group.iter().filter(small).collect();
+        let small = |tomb: &&Forgetting| tomb.forgets.iter().map(weight).sum::<usize>() <= ENTRIES / 2;
+        let group: Vec<_> = group.into_iter().filter(small).collect();
         if group.len() <= MANY {
             continue;
         }
@@ -76,11 +75,29 @@ pub fn merge_all(repo: &Repository, known: &[Found], is_old: impl Fn(&str) -> bo
         forgets.sort_unstable_by_key(|forget| (forget.writer, forget.seq, forget.tomb));
         forgets.dedup();
         entomb::entomb(repo, &catalog, Takes::MergedForgets { everywhere, forgets })?;
-        for tomb in group {
-            deleted += u64::from(delete(repo, &catalog, &tomb.id)?);
-        }
+        deleted += delete_all(repo, &catalog, &group)?.0;
     }
     Ok(deleted)
+}
+
+/// Deletes tombs of which all is in others that are here by now: how many, and whether nothing was refused.
+fn delete_all(repo: &Repository, catalog: &Catalog, tombs: &[&Forgetting]) -> Result<(u64, bool)> {
+    if tombs.is_empty() {
+        return Ok((0, true));
+    }
+    // Whoever misses both tombs has begun to look before the merged one was here, and after his pin was.
+    let pins = load_tombs(repo)?;
+    let mut deleted = 0;
+    for tomb in tombs {
+        if tomb.forgets.iter().flat_map(|forget| &forget.snapshots).any(|id| pins.names_pinned(id)) {
+            continue;
+        }
+        if !delete(repo, catalog, &tomb.id)? {
+            return Ok((deleted, false));
+        }
+        deleted += 1;
+    }
+    Ok((deleted, true))
 }
 
 impl Forgetting {

@@ -40,11 +40,10 @@ fn refuted_in(mutant: Mutant) -> (Scope, fn(Violation) -> bool) {
         RevokedSupersedes | CondemnedSupersedes => {
             (whole(&[Compactor, Collector, Collector], 1, 2).with(unforgotten), lacks)
         }
-        ForgetLostInMerge | ForgetsDroppedBeforeMerge => (whole(&[Collector, Merger], 1, 2).with(late), rose),
+        ForgetLostInMerge => (whole(&[Collector, Merger], 1, 2).with(late), rose),
+        ForgetsDroppedBeforeMerge => (base(&[Collector, Merger], 1), rose),
         ForgetsMergedWithoutNumbers => (whole(&[Undo, Collector, Merger], 1, 3).with(twice), lost),
-        ForgetsMergedBeforeSwept | PinnedUnlooked => {
-            (whole(&[Pinner, Collector, Merger], 1, 2).with(odd), unpinned)
-        }
+        PinsIgnoredInMerge => (whole(&[Pinner, Collector, Merger], 1, 2).with(odd), unpinned),
         UndoKeepsRoot => (whole(&[Undo, Collector], 1, 3).with(sweeping), lacks),
         ListsSweptInReplica => (whole(&[Replicator, Collector], 1, 3).with(sweeping), lacks),
         UndoAfterSweep => (whole(&[Undo, Collector], 1, 3), lacks),

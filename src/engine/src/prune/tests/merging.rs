@@ -102,10 +102,7 @@ fn a_merged_forget_may_no_more_than_the_tomb_that_it_was() {
     for name in fixture.store.names() {
         fixture.store.remove_raw(&name);
     }
-    before
-        .names()
-        .iter()
-        .for_each(|name| fixture.store.insert_raw(name, before.get_raw(name).unwrap()));
+    before.names().iter().for_each(|name| fixture.store.insert_raw(name, before.get_raw(name).unwrap()));
     let takes = Takes::Forget { snapshots: ids.clone(), everywhere: true };
     put_tomb(&fixture.store, &fixture.id, &own, 1, takes);
     put_tomb(&fixture.store, &fixture.id, &own, 2, Takes::Unpin { pins: Vec::new() });
@@ -204,6 +201,17 @@ fn where_nothing_can_be_deleted_nothing_is_merged_again_and_again() {
     let month = PruneOptions { min_age: Duration::from_secs(30 * 86_400), ..at_once() };
     assert_eq!(prune(&fixture, &month).tombs_merged, 0);
     assert_eq!(prune(&fixture, &at_once()).tombs_merged, 19);
+}
+
+#[test]
+fn a_forget_of_what_somebody_pins_stays() {
+    let fixture = fixture();
+    some(&fixture, 1);
+    let ids = forget_strangers(&fixture, 18);
+    let (repo, catalog) = fixture.open();
+    entomb::entomb(&repo, &catalog, Takes::Pin { snapshots: ids[..1].to_vec() }).unwrap();
+    assert_eq!(prune(&fixture, &at_once()).tombs_merged, 17);
+    assert_eq!(forgetting(&fixture.store), (2, 1), "whoever pins may have missed the merged one");
 }
 
 #[test]

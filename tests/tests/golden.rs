@@ -13,7 +13,10 @@ use std::process::Output;
 use fardel_tests::{disk_tree, programs};
 use tempfile::TempDir;
 
-const FORMATS: &[&str] = &["format-1"];
+const FORMATS: &[&str] = &["format-1", "format-1-collected"];
+
+#[path = "golden/collected.rs"]
+mod collected;
 
 fn fixture(format: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(format)
@@ -31,6 +34,14 @@ fn fardel(work: &Path, key: &Path, arguments: &[&OsStr]) -> Output {
     let output = programs::run(programs::fardel_binary(), arguments, &environment);
     assert!(output.status.success(), "fardel {arguments:?}: {}", programs::said(&output));
     output
+}
+
+/// The ids of all snapshots, a line each, oldest first.
+fn snapshots(work: &Path, key: &Path) -> String {
+    let output = fardel(work, key, &["snapshots".as_ref(), "--json".as_ref()]);
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.filter_map(|line| Some(format!("{}\n", line.get("id")?.as_str()?))).collect()
 }
 
 /// What is in a restored folder, a line each, without owners: not everybody may set them.
@@ -92,6 +103,10 @@ fn every_format_that_was_ever_written_is_still_read() {
                 .fold(String::new(), |all, line| all + line + "\n");
             assert_eq!(found, expected, "{format} with {key}");
             fardel(work.path(), &file, &["check".as_ref(), "--level".as_ref(), "data".as_ref()]);
+            // Which snapshots exist, and no others.
+            if let Ok(expected) = fs::read_to_string(fixture.join("snapshots.txt")) {
+                assert_eq!(snapshots(work.path(), &file), expected, "{format} with {key}");
+            }
         }
         assert_eq!(names(&work.path().join("repository")), before, "reading {format} changed it");
         println!("{format}: {} objects, restored with 2 keys", before.len());

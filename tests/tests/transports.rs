@@ -11,6 +11,7 @@ mod transports {
     mod credentials;
     mod killed;
     mod probe;
+    mod retention;
     mod s3;
     mod s3_resumed;
     mod samples;

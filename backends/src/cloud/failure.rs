@@ -26,6 +26,7 @@ impl From<Raw> for Failure {
         let by_status = status(&text).map(kind_of);
         let kind = kind_of_code(&code).unwrap_or_else(|| match &error {
             _ if text.contains("invalid peer certificate") => ErrorKind::Denied,
+            _ if is_locked(&text) => ErrorKind::Locked,
             // Nobody has credentials for us: what is asked for is that of a virtual machine.
             _ if MACHINES.iter().any(|machine| text.contains(machine.0)) => ErrorKind::Denied,
             Raw::NotFound { .. } => ErrorKind::NotFound,
@@ -60,7 +61,8 @@ impl Failure {
     /// An answer that is no success.
     pub(crate) fn of_answer(status: StatusCode, body: &str) -> Self {
         let code = element(body, "Code").unwrap_or_default().to_owned();
-        let kind = kind_of_code(&code).unwrap_or_else(|| kind_of(status.as_u16()));
+        let kind = kind_of_code(&code).or_else(|| is_locked(body).then_some(ErrorKind::Locked));
+        let kind = kind.unwrap_or_else(|| kind_of(status.as_u16()));
         let message =
             if code.is_empty() { format!("the service answers {status}") } else { in_words(body, &code) };
         Self { kind, message, code, delay: None }
@@ -129,9 +131,25 @@ fn kind_of_code(code: &str) -> Option<ErrorKind> {
         "NoSuchBucket" | "ContainerNotFound" => ErrorKind::Invalid,
         // Clocks that differ look like wrong keys; so do requests that took too long.
         "RequestTimeTooSkewed" => ErrorKind::Denied,
+        // In the words of S3 and Cloudflare, MinIO, Google, Azure.
+        "ObjectLocked"
+        | "ObjectLockedByBucketPolicy"
+        | "XMinioObjectLocked"
+        | "RetentionPolicyNotMet"
+        | "ObjectUnderActiveHold"
+        | "BlobImmutableDueToPolicy"
+        | "BlobImmutableDueToLegalHold" => ErrorKind::Locked,
         "QuotaExceeded" | "XMinioStorageFull" => ErrorKind::NoSpace,
         _ => return None,
     })
+}
+
+/// Whether the service says in its message alone that a lock keeps the object: then its code is that of any refusal.
+fn is_locked(text: &str) -> bool {
+    let message = element(text, "Message").unwrap_or_default().to_ascii_lowercase();
+    ["object lock", "worm protected", "retention policy", "forbidden by object lock"]
+        .iter()
+        .any(|why| message.contains(why))
 }
 
 fn kind_of(status: u16) -> ErrorKind {
@@ -210,6 +228,10 @@ mod tests {
             ("400 Bad Request", "InvalidArgument", ErrorKind::Invalid),
             ("507 Insufficient Storage", "XMinioStorageFull", ErrorKind::NoSpace),
             ("404 Not Found", "NoSuchBucket", ErrorKind::Invalid),
+            ("403 Forbidden", "AccessDenied", ErrorKind::Denied),
+            ("400 Bad Request", "ObjectLocked", ErrorKind::Locked),
+            ("403 Forbidden", "RetentionPolicyNotMet", ErrorKind::Locked),
+            ("409 Conflict", "BlobImmutableDueToPolicy", ErrorKind::Locked),
         ];
         for (status, code, kind) in table {
             let failure = answer(status, code);
@@ -218,6 +240,9 @@ mod tests {
         assert_eq!(answer("403 Forbidden", "X").message, "the service answers X: why");
         assert!(answer("501 Not Implemented", "NotImplemented").is_unsupported());
         assert_eq!(generic("error sending request").kind(), ErrorKind::Transient);
+        let by_lock = "<Error><Code>AccessDenied</Code><Message>Access Denied because object protected by object lock.\
+                       </Message></Error>";
+        assert_eq!(Failure::of_answer(StatusCode::FORBIDDEN, by_lock).kind(), ErrorKind::Locked);
         let nobody =
             generic("Error performing PUT http://169.254.169.254/latest/api/token in 1s - timed out");
         assert_eq!(nobody.kind(), ErrorKind::Denied);

@@ -113,6 +113,22 @@ impl Requests {
         Err(unreadable("the list of parts has no end"))
     }
 
+    /// How long the bucket keeps by itself whatever is put there.
+    pub(super) async fn retention(&self) -> Result<Duration, Failure> {
+        let rules = match self.ask("", &[("object-lock", "")]).await {
+            Ok((rules, _)) => rules,
+            Err(failure) if failure.kind() == ErrorKind::Transient => return Err(failure),
+            // It keeps nothing, does not know what is asked, or does not tell us: then it says so when something is deleted.
+            Err(_) => return Ok(Duration::ZERO),
+        };
+        let days = |rule: Entry<'_>| {
+            let years = rule.number("DefaultRetention/Years").map(|years| years.saturating_mul(366));
+            rule.number("DefaultRetention/Days").or(years)
+        };
+        let days = rules.entries("Rule").find_map(days).unwrap_or(0);
+        Ok(Duration::from_secs(days.saturating_mul(24 * 3600)))
+    }
+
     /// The uploads under names that begin with `prefix`, and what time it is at the service, in seconds since 1970.
     pub(super) async fn uploads(&self, prefix: &str) -> Result<(Vec<Begun>, i64), Failure> {
         let (mut uploads, mut marker, mut now) = (Vec::new(), None::<(String, String)>, None);
@@ -206,7 +222,8 @@ struct Xml {
 struct Entry<'a>(&'a [(String, String)]);
 
 impl Xml {
-    /// Reads what stands in the outermost element, two levels of it: what lies deeper is left out.
+    /// Reads what stands in the outermost element, three levels of it: what lies deeper is left out. What stands in an element
+    /// of an entry is called by both their names.
     fn parse(text: &str) -> Result<Self, String> {
         let mut reader = Reader::from_str(text);
         let (mut open, mut xml) = (Vec::<String>::new(), Self { fields: Vec::new(), entries: Vec::new() });
@@ -236,6 +253,7 @@ impl Xml {
                             xml.fields.push((name, text));
                         }
                         (3, Some((_, fields))) => fields.push((name, text)),
+                        (4, Some((_, fields))) => fields.push((format!("{}/{name}", open[2]), text)),
                         _ => {}
                     }
                 }
@@ -301,6 +319,7 @@ mod tests {
         let parts: Vec<_> = xml.entries("Part").collect();
         assert_eq!(parts.len(), 2);
         assert_eq!((parts[0].text("ETag"), parts[0].number("Size")), (Some("\"a&b\""), Some(7)));
+        assert_eq!((parts[0].text("ID"), parts[0].text("O/ID")), (None, Some("n")));
         assert_eq!((parts[1].text("ETag"), parts[1].number("Size")), (None, None));
         for bad in [
             "",

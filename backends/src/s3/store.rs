@@ -13,6 +13,7 @@ use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use tokio::sync::OnceCell;
 
 use super::client::Clients;
 use super::multipart::MOST_PARTS;
@@ -98,6 +99,7 @@ pub struct S3Store {
     place: String,
     listing: Listing,
     part_size: u64,
+    retention: Arc<OnceCell<Duration>>,
 }
 
 impl S3Store {
@@ -127,6 +129,7 @@ impl S3Store {
             place,
             listing: options.listing,
             part_size: options.part_size,
+            retention: Arc::default(),
         })
     }
 
@@ -199,12 +202,25 @@ impl Store for S3Store {
         }
     }
 
+    async fn retention(&self) -> Result<Duration> {
+        let asked = self.retention.get_or_try_init(|| self.clients.requests.retention()).await;
+        asked.copied().map_err(|failure| failure.about(&self.place))
+    }
+
     fn put_requests(&self, len: u64) -> u64 {
         // The name is looked at before and after; an upload in parts has a beginning and an end.
         2 + if len > self.part_size { 2 + len.div_ceil(self.part_size) } else { 1 }
     }
 
     async fn examine(&self, scratch: &Prefix) -> Result<Vec<Finding>> {
-        examine::look_around(&self.clients.writer, "If-None-Match: *", scratch, |key| self.path(key)).await
+        let path_of = |key: &Key| self.path(key);
+        let mut findings =
+            examine::look_around(&self.clients.writer, "If-None-Match: *", scratch, path_of).await?;
+        let days = self.retention().await?.as_secs() / (24 * 3600);
+        if days > 0 {
+            let what = format!("the bucket keeps every object for {days} days, also a deleted one");
+            findings.push(Finding::ok(what, "`fardel prune` deletes nothing that is younger"));
+        }
+        Ok(findings)
     }
 }

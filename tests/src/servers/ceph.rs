@@ -114,6 +114,26 @@ impl Ceph {
         name
     }
 
+    /// Makes a bucket with object lock, and returns its name. `keeps` is how long it keeps objects by default: `<Days>1</Days>`.
+    ///
+    /// # Panics
+    /// When the gateway does not let us.
+    #[must_use]
+    pub fn make_locked_bucket<'a>(&self, name: &'a str, keeps: Option<&str>) -> &'a str {
+        let _ = self.ask_with(&["x-amz-bucket-object-lock-enabled: true"], "PUT", name, None);
+        if let Some(keeps) = keeps {
+            let rule =
+                format!("<Rule><DefaultRetention><Mode>COMPLIANCE</Mode>{keeps}</DefaultRetention></Rule>");
+            let file = self.folder.path().join(format!("{name}.xml"));
+            let text = format!(
+                "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
+            );
+            std::fs::write(&file, text).expect("it can be written");
+            let _ = self.ask("PUT", &format!("{name}?object-lock"), Some(&file));
+        }
+        name
+    }
+
     /// Kills the gateway; [`Self::restart_gateway`] brings it back.
     pub fn kill_gateway(&self) {
         self.kill("client.rgw.a");
@@ -198,10 +218,17 @@ impl Ceph {
     /// When the gateway refuses it.
     #[must_use]
     pub fn ask(&self, method: &str, path: &str, body: Option<&Path>) -> String {
+        self.ask_with(&[], method, path, body)
+    }
+
+    fn ask_with(&self, headers: &[&str], method: &str, path: &str, body: Option<&Path>) -> String {
         let mut command = Command::new("curl");
         command.args(["-sSf", "--path-as-is", "-X", method, "--aws-sigv4", "aws:amz:us-east-1:s3"]);
         // This curl signs what is said of the body, and does not say it by itself.
         command.args(["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD"]);
+        for header in headers {
+            command.args(["-H", header]);
+        }
         command.args(["--user", &format!("{}:{}", Self::KEY, Self::SECRET)]);
         if let Some(body) = body {
             command.arg("--data-binary").arg(format!("@{}", body.display()));

@@ -206,15 +206,19 @@ fn one_stops_and_the_other_does_not_notice(fixture: &Fixture, one: &Writer, othe
             assert!(exist(fixture, &store).contains(&saved), "{when}: it was acknowledged");
             let trace = trace.lock().unwrap().clone();
             assert_independent(&trace, one, other, &undisturbed, &when);
-            // Everything but the seal of the one that stopped.
-            if !shown && calls_of(&trace, one, "put").any(|name| name.starts_with("seals/")) {
-                shown = true;
-                println!("{when}:");
-                trace.iter().for_each(|call| println!("  {call}"));
-            }
             go_on.send(()).unwrap();
             (saved, begun.join().unwrap())
         });
+        // One of them for people: where the first one was about to put its manifest.
+        let trace = trace.lock().unwrap().clone();
+        if !shown
+            && (trace[at].what, side) == ("put", Side::Before)
+            && trace[at].name.starts_with("manifests/")
+        {
+            shown = true;
+            println!("{when}:");
+            trace.iter().for_each(|call| println!("  {call}"));
+        }
         assert_eq!(exist(fixture, &store), BTreeSet::from([saved, begun]), "{when}");
         let (repo, catalog) = fixture.open_in(Arc::new(store), Some(fixture.recovery())).unwrap();
         let options = CheckOptions { level: Level::Data, ..CheckOptions::default() };

@@ -129,7 +129,7 @@ impl Ceph {
                 "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled>{rule}</ObjectLockConfiguration>"
             );
             std::fs::write(&file, text).expect("it can be written");
-            let _ = self.ask("PUT", &format!("{name}?object-lock"), Some(&file));
+            let _ = self.ask("PUT", &format!("{name}?object-lock="), Some(&file));
         }
         name
     }

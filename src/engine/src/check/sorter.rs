@@ -1,6 +1,6 @@
 //! Sorts more fixed records than memory holds: sorted runs in nameless temporary files, merged.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -83,7 +83,7 @@ impl<const N: usize> Sorter<N> {
     }
 
     fn spill(&mut self) -> Result<()> {
-        self.buffer.sort_unstable();
+        sort(&mut self.buffer);
         let mut writer = RunWriter::create(&self.scratch)?;
         for record in &self.buffer {
             writer.push(record)?;
@@ -103,7 +103,7 @@ impl<const N: usize> Sorter<N> {
     /// When a temporary file fails.
     pub fn finish(mut self) -> Result<Sorted<N>> {
         if self.runs.is_empty() {
-            self.buffer.sort_unstable();
+            sort(&mut self.buffer);
             self.buffer.dedup();
             self.buffer.shrink_to_fit();
             return Ok(Sorted::Memory(self.buffer));
@@ -114,6 +114,15 @@ impl<const N: usize> Sorter<N> {
             _ => Ok(Sorted::Disk(merge(&self.scratch, &self.runs)?)),
         }
     }
+}
+
+/// The beginning of a record as one number: keys are hashes, and nearly always differ there.
+fn head(record: &[u8]) -> u64 {
+    u64::from_be_bytes(*record.first_chunk().expect("a key is longer"))
+}
+
+fn sort<const N: usize>(records: &mut [[u8; N]]) {
+    records.sort_unstable_by(|a, b| head(a).cmp(&head(b)).then_with(|| a.cmp(b)));
 }
 
 /// Records in order, each once.
@@ -148,7 +157,11 @@ impl<const N: usize> Sorted<N> {
     pub fn find(&self, key: &[u8; KEY]) -> Result<Vec<[u8; N]>> {
         match self {
             Self::Memory(records) => {
-                let first = records.partition_point(|record| record[..KEY] < key[..]);
+                let head = head(key);
+                let first = records.partition_point(|record| match self::head(record).cmp(&head) {
+                    Ordering::Equal => record[..KEY] < key[..],
+                    other => other.is_lt(),
+                });
                 Ok(records[first..].iter().take_while(|record| record[..KEY] == key[..]).copied().collect())
             }
             Self::Disk(run) => run.find(key),
@@ -190,9 +203,9 @@ impl<const N: usize> OnDisk<N> {
             self.read(at, count, &mut bytes)?;
             for record in bytes.as_chunks::<N>().0 {
                 match record[..KEY].cmp(key) {
-                    std::cmp::Ordering::Less => {}
-                    std::cmp::Ordering::Equal => found.push(*record),
-                    std::cmp::Ordering::Greater => return Ok(found),
+                    Ordering::Less => {}
+                    Ordering::Equal => found.push(*record),
+                    Ordering::Greater => return Ok(found),
                 }
             }
             at += count as u64;

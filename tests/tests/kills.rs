@@ -7,21 +7,20 @@
 //! The moments are spread over the time that the operation takes when it is not killed, measured on the way, so that most
 //! kills strike a live process. Only those count.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use fardel_backends::folder::FolderStore;
-use fardel_format::keys::{HostKey, KeyText};
 use fardel_tests::crash::chance::Chance;
 use fardel_tests::crash::machine::{Ended, Machine};
-use fardel_tests::crash::model::Model;
 use fardel_tests::crash::program::{Keys, Reported};
+use fardel_tests::crash::restored::{self, restored, saved};
 use fardel_tests::crash::site::{STREAM, Scale, Site, VERSIONS, View};
 use fardel_tests::crash::tally::{Counts, Tally, tell};
+use fardel_tests::crash::times::Times;
 use fardel_tests::crash::verify::{Expected, Known, Verifier};
 use fardel_tests::crash::{Result, seed};
 use fardel_tests::disk_tree::temporary_folder;
@@ -97,24 +96,6 @@ fn kill(wanted: u64) {
     assert!(states >= wanted, "only {states} of {runs} kills struck a live process");
 }
 
-/// How long operations take when they are not killed.
-#[derive(Default)]
-struct Times(Mutex<BTreeMap<&'static str, Duration>>);
-
-impl Times {
-    fn note(&self, operation: Operation, time: Duration) {
-        let mut times = self.0.lock().unwrap();
-        let known = times.entry(operation.kind()).or_insert(time);
-        *known = (*known * 3 + time) / 4;
-    }
-
-    /// A moment in the run of the operation; none as long as nobody knows how long that is.
-    fn moment(&self, operation: Operation, chance: &mut Chance) -> Option<Duration> {
-        let known = self.0.lock().unwrap().get(operation.kind()).copied()?;
-        Some(known.mul_f64(chance.below(1_000) as f64 / 1_000.0))
-    }
-}
-
 /// A repository from its making on; it is killed some times.
 fn live(site: &Site, seed: u64, number: u64, tally: &Tally, times: &Times) -> Result {
     let mut chance = Chance::of(seed, "life", number);
@@ -175,11 +156,11 @@ impl Life<'_> {
             command
                 .args(["init", "--recovery-file", &recovery])
                 .env("FARDEL_KEY_FILE", self.machine.path(&key));
-            let moment = if attempt == 0 { self.times.moment(Operation::Init, chance) } else { None };
+            let moment = if attempt == 0 { self.times.moment(Operation::Init.kind(), chance) } else { None };
             let began = Instant::now();
             let output = run(command, moment)?;
             match output.status.code() {
-                Some(0) => self.times.note(Operation::Init, began.elapsed()),
+                Some(0) => self.times.note(Operation::Init.kind(), began.elapsed()),
                 None => killed = true,
                 Some(_) => return Err(format!("init failed: {}", Ended::of(output).told())),
             }
@@ -197,8 +178,7 @@ impl Life<'_> {
     /// The keys that were shown open what is there.
     fn open(&mut self, key: &str, recovery: &str) -> Result {
         let words = |e: std::io::Error| e.to_string();
-        let text = std::fs::read_to_string(self.machine.path(key)).map_err(words)?;
-        let host = host_key(&text)?;
+        let host = self.machine.host_key(key)?;
         std::fs::copy(self.machine.path(key), self.machine.path("host.key")).map_err(words)?;
         let recovery = self.machine.path(recovery);
         self.machine.succeed(&[Path::new("snapshots"), Path::new("--key-file"), &recovery])?;
@@ -215,7 +195,7 @@ impl Life<'_> {
             Operation::Init => Err("there is a repository".into()),
             Operation::Backup { version, checkpoints, stream, .. } => {
                 self.view.show(version).map_err(|e| e.to_string())?;
-                let moment = self.times.moment(operation, chance);
+                let moment = self.times.moment(operation.kind(), chance);
                 let killed = self.backup(operation, version, checkpoints, stream, moment)?;
                 self.look(chance)?;
                 self.backup(operation, version, checkpoints, stream, None)
@@ -255,7 +235,7 @@ impl Life<'_> {
         }
         match (ended.code, ended.summary()) {
             (Some(0), Some(_)) => {
-                self.times.note(operation, began.elapsed());
+                self.times.note(operation.kind(), began.elapsed());
                 Ok(false)
             }
             (None, _) if moment.is_some() => Ok(true),
@@ -274,14 +254,14 @@ impl Life<'_> {
         let target = folder.path().join("t");
         let (first, second) = (self.newest(from)?, self.newest(to)?);
         self.restore(&first, &target, false, None)?;
-        let before = self.restored(&target)?;
-        let killed = self.restore(&second, &target, true, self.times.moment(operation, chance))?;
+        let before = restored(&target)?;
+        let killed = self.restore(&second, &target, true, self.times.moment(operation.kind(), chance))?;
         let began = Instant::now();
         self.restore(&second, &target, true, None).map_err(|why| format!("again: {why}"))?;
-        self.times.note(operation, began.elapsed());
+        self.times.note(operation.kind(), began.elapsed());
         let mut wanted = before;
-        wanted.merge(self.saved(to));
-        let mut found = self.restored(&target)?;
+        wanted.merge(saved(self.site, to));
+        let mut found = restored(&target)?;
         // Killed between the last attribute and the renaming: a whole copy stays beside, and is nobody's.
         found.0.retain(|path, item| {
             let name = path.strip_suffix(b".partial").filter(|_| !wanted.0.contains_key(path));
@@ -295,13 +275,6 @@ impl Life<'_> {
         Ok(killed)
     }
 
-    /// What a version has in the folder and the image; not every snapshot has the stream.
-    fn saved(&self, version: usize) -> Model {
-        let mut model = self.site.version(version).model.clone();
-        model.0.remove(STREAM.as_bytes());
-        model
-    }
-
     fn newest(&self, version: usize) -> Result<String> {
         let found = self.reported.iter().rfind(|r| r.version == version && !r.partial);
         found.map(|r| r.id.clone()).ok_or_else(|| "no snapshot of this version".into())
@@ -309,9 +282,7 @@ impl Life<'_> {
 
     /// Restores the folder and the image; whether it was killed.
     fn restore(&self, id: &str, target: &Path, in_place: bool, moment: Option<Duration>) -> Result<bool> {
-        let mut command =
-            self.machine.command(&["restore", &format!("{id}:{}", self.sources().display()), "--setid"]);
-        command.arg("--target").arg(target);
+        let mut command = restored::restore(&self.machine, &self.view, id, target);
         if in_place {
             command.arg("--in-place");
         }
@@ -321,18 +292,6 @@ impl Life<'_> {
             None if moment.is_some() => Ok(true),
             code => Err(format!("the restore ended with {code:?}: {}", ended.told())),
         }
-    }
-
-    /// The folder above the folder and the image.
-    fn sources(&self) -> PathBuf {
-        self.view.tree().parent().map(Path::to_owned).unwrap_or_default()
-    }
-
-    fn restored(&self, target: &Path) -> Result<Model> {
-        let read = |name| Model::of_disk(&target.join(name), name).map_err(|e| format!("{name}: {e}"));
-        let mut model = read("tree")?;
-        model.merge(read("disk.img")?);
-        Ok(model)
     }
 
     // -- looking -----------------------------------------------------------------------------------------------------
@@ -351,15 +310,7 @@ impl Life<'_> {
         }
         self.listed()?;
         let Some(reported) = self.reported.last() else { return Ok(()) };
-        let folder = temporary_folder("target");
-        let target = folder.path().join("t");
-        self.restore(&reported.id, &target, false, None)?;
-        let wrong = self.saved(reported.version).differences(&self.restored(&target)?);
-        if wrong.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} restores otherwise: {}", reported.id, wrong.join("; ")))
-        }
+        restored::restores(&self.machine, self.site, &self.view, reported, None)
     }
 
     /// `snapshots` shows everything that was told, and calls it complete.
@@ -372,14 +323,6 @@ impl Life<'_> {
             Some(lost) => Err(format!("`snapshots` does not show {} as complete: {}", lost.id, ended.told())),
             None => Ok(()),
         }
-    }
-}
-
-fn host_key(text: &str) -> Result<HostKey> {
-    match KeyText::parse(text) {
-        Ok(KeyText::Host(host)) => Ok(*host),
-        Ok(_) => Err("the key file is none of a host".into()),
-        Err(error) => Err(error.to_string()),
     }
 }
 

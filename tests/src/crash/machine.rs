@@ -1,9 +1,10 @@
 //! A machine with the built command on it: a home, a repository, a place to restore to.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use fardel_format::keys::{HostKey, KeyText};
 use serde_json::Value;
 
 use super::Result;
@@ -12,6 +13,7 @@ use super::Result;
 #[derive(Debug)]
 pub struct Machine {
     folder: tempfile::TempDir,
+    more: Vec<(&'static str, OsString)>,
 }
 
 /// How a run of the command ended.
@@ -31,10 +33,28 @@ impl Machine {
     /// # Errors
     /// When the temporary folder cannot be written.
     pub fn new(name: &str, configuration: &str) -> std::io::Result<Self> {
-        let machine = Self { folder: crate::disk_tree::temporary_folder(name) };
+        let machine = Self { folder: crate::disk_tree::temporary_folder(name), more: Vec::new() };
         std::fs::create_dir(machine.path("home"))?;
         std::fs::write(machine.path("fardel.yaml"), configuration)?;
         Ok(machine)
+    }
+
+    /// Sets a variable of its environment, in the place of what it would be.
+    pub fn set(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.more.push((name, value.into()));
+    }
+
+    /// The host's key in one of its files.
+    ///
+    /// # Errors
+    /// When it holds none.
+    pub fn host_key(&self, name: &str) -> Result<HostKey> {
+        let text = std::fs::read_to_string(self.path(name)).map_err(|e| e.to_string())?;
+        match KeyText::parse(&text) {
+            Ok(KeyText::Host(host)) => Ok(*host),
+            Ok(_) => Err("the key file is none of a host".into()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     /// A path on it.
@@ -61,6 +81,7 @@ impl Machine {
         let mut command = Command::new(program);
         let path = std::env::var_os("PATH").unwrap_or_default();
         command.env_clear().env("PATH", path).envs(self.environment()).current_dir(self.folder.path());
+        command.envs(self.more.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

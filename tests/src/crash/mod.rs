@@ -6,7 +6,8 @@
 //! 3. [`medium`] is what the operation runs on: a store in memory that fails, or a file system that loses what was not
 //!    synced. It records every call, and gives the states that a crash can leave; [`digest`] tells which are the same.
 //! 4. [`verify`] opens such a state and proves that everything that was reported is there, byte for byte.
-//! 5. [`machine`] runs the built command in an environment of its own, to be killed.
+//! 5. [`machine`] runs the built command in an environment of its own, to be killed at a moment within its [`times`]; [`restored`] is
+//!    what it gives back.
 
 pub mod chance;
 pub mod digest;
@@ -15,9 +16,11 @@ pub mod medium;
 pub mod model;
 pub mod program;
 pub mod recorder;
+pub mod restored;
 pub mod site;
 pub mod snapshot;
 pub mod tally;
+pub mod times;
 pub mod verify;
 
 /// What went wrong, for people; the suites add where.

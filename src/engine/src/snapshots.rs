@@ -1,5 +1,6 @@
 //! Which snapshots exist: sealed by a signer that may write, not forgotten, not revoked, not superseded.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,12 +10,15 @@ use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
 use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
-use fardel_store::Key;
+use fardel_store::{ErrorKind, Key};
 
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository, Unread};
 use crate::tombs::Tombs;
 use crate::{Error, Result};
+
+/// How often everything is listed again when collectors delete what was listed.
+const ATTEMPTS: u32 = 5;
 
 /// A snapshot whose seal was verified.
 #[derive(Clone, Debug)]
@@ -67,6 +71,23 @@ impl Snapshots {
         let mut unread = Unread::default();
         let snapshots = Self::read(repo, catalog, &mut unread)?;
         unread.none(snapshots)
+    }
+
+    /// The same, with the listing that it is of: a new one where a collector deleted something after it was listed.
+    ///
+    /// # Errors
+    /// As [`Snapshots::load`].
+    pub fn load_lasting<'c>(repo: &Repository, catalog: &'c Catalog) -> Result<(Cow<'c, Catalog>, Self)> {
+        let mut catalog = Cow::Borrowed(catalog);
+        for _ in 1..ATTEMPTS {
+            match Self::load(repo, &catalog) {
+                Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {
+                    catalog = Cow::Owned(Catalog::load(repo.store())?);
+                }
+                loaded => return loaded.map(|snapshots| (catalog, snapshots)),
+            }
+        }
+        Self::load(repo, &catalog).map(|snapshots| (catalog, snapshots))
     }
 
     /// The same for whoever only reads: an object that cannot be read is among the problems, and hinders no other.

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,9 +16,11 @@ use crate::site::{Done, Ended, Files, Site};
 use crate::step::{Act, HOSTS, Poison, Step, any_step};
 
 /// Repositories that sequences begin with.
-const HISTORIES: usize = 24;
+const HISTORIES: usize = 32;
+/// So many of them go on from each other; then one is new again.
+const AGES: usize = 4;
 /// Steps between a history and the next.
-const STEPS: usize = 8;
+const STEPS: usize = 6;
 
 /// Everything that sequences share.
 pub struct Stage {
@@ -41,7 +43,9 @@ type Cache = BTreeMap<PathBuf, Vec<u8>>;
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// Steps that came after others, and after which everything was judged.
     sequences: u64,
+    plays: u64,
     steps: u64,
     thorough: u64,
     struck: u64,
@@ -55,7 +59,7 @@ pub fn chance(seed: u64, what: &str) -> TestRng {
 }
 
 impl Stage {
-    /// Makes the histories: each goes on from the one before, the first is a new repository.
+    /// Makes the histories.
     pub fn new(seed: u64) -> Self {
         let site = Site::new(seed);
         let new =
@@ -65,10 +69,10 @@ impl Stage {
         while stage.histories.len() < HISTORIES {
             let steps = proptest::collection::vec(any_step(), STEPS).new_tree(&mut runner);
             let steps = steps.expect("nothing is refused").current();
-            let mut scene = Scene::begin(&stage.histories[stage.histories.len() - 1]);
-            if let Err(why) =
-                scene.play(&steps, &stage).and_then(|()| stage.oracle.judge(&scene.site, &scene.model, true))
-            {
+            let before =
+                if stage.histories.len().is_multiple_of(AGES) { 0 } else { stage.histories.len() - 1 };
+            let mut scene = Scene::begin(&stage.histories[before]);
+            if let Err(why) = scene.play(&steps, &stage) {
                 panic!("seed {seed}, the making of history {}, {steps:#?}:\n{why}", stage.histories.len());
             }
             let history = scene.end();
@@ -82,20 +86,17 @@ impl Stage {
         self.histories.len()
     }
 
-    /// Plays one sequence, and judges; a thorough one is done again to its end.
+    /// Plays steps after a history, and judges after each; in the end of a thorough play everything is done again.
     pub fn play(&self, history: usize, steps: &[Step], is_thorough: bool) -> TestCaseResult {
         self.count(|counts| {
-            counts.sequences += 1;
+            counts.plays += 1;
             counts.thorough += u64::from(is_thorough);
         });
         let mut scene = Scene::begin(&self.histories[history]);
-        let judged = scene
-            .play(steps, self)
-            .and_then(|()| self.oracle.judge(&scene.site, &scene.model, is_thorough))
-            .and_then(
-                |()| if is_thorough { self.oracle.converges(&scene.site, &scene.model) } else { Ok(()) },
-            );
-        judged.map_err(TestCaseError::fail)
+        let played = scene.play(steps, self).and_then(|()| {
+            if is_thorough { self.oracle.converges(&scene.site, &scene.model) } else { Ok(()) }
+        });
+        played.map_err(TestCaseError::fail)
     }
 
     fn count(&self, add: impl FnOnce(&mut Counts)) {
@@ -103,16 +104,16 @@ impl Stage {
     }
 
     /// Sequences so far.
-    pub fn played(&self) -> u64 {
+    pub fn sequences(&self) -> u64 {
         self.counts.lock().expect("nobody panics while counting").sequences
     }
 
     /// What was done, in words.
     pub fn counts(&self) -> String {
         let counts = self.counts.lock().expect("nobody panics while counting");
-        let Counts { sequences, steps, thorough, struck, met, acts } = &*counts;
+        let Counts { sequences, plays, steps, thorough, struck, met, acts } = &*counts;
         let mut text = format!(
-            "{sequences} sequences, {steps} steps, {struck} of them cut, {met} with another within, {thorough} done again to the end"
+            "{sequences} sequences in {plays} plays, {steps} steps, {struck} of them cut, {met} with another within, {thorough} done again to the end"
         );
         acts.iter().for_each(|(act, count)| write!(text, ", {count} {act}").expect("it is text"));
         text
@@ -149,12 +150,23 @@ impl Scene {
 
     fn play(&mut self, steps: &[Step], stage: &Stage) -> Result {
         for (number, step) in steps.iter().enumerate() {
-            self.step(step, stage).map_err(|why| format!("step {number}: {why}"))?;
+            self.step(step, stage)
+                .and_then(|changed| self.judge(changed, stage))
+                .map_err(|why| format!("step {number}: {why}"))?;
         }
         Ok(())
     }
 
-    fn step(&mut self, step: &Step, stage: &Stage) -> Result {
+    /// The stores that a step may have changed hold what they must.
+    fn judge(&self, changed: BTreeSet<usize>, stage: &Stage) -> Result {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        stage.count(|counts| counts.sequences += 1);
+        changed.into_iter().try_for_each(|store| stage.oracle.judge(&self.site, &self.model, store, false))
+    }
+
+    fn step(&mut self, step: &Step, stage: &Stage) -> Result<BTreeSet<usize>> {
         let (ends, cut) = match *step {
             Step::Whole(act) => (self.whole(act), false),
             Step::Cut { act, at, carried_out } => {
@@ -191,7 +203,8 @@ impl Scene {
                 }
             }
         });
-        self.model.take_in(&ends, cut, self.site.today())
+        self.model.take_in(&ends, cut, self.site.today())?;
+        Ok(ends.iter().filter_map(|(act, _)| act.changes()).collect())
     }
 
     /// An act to its end.

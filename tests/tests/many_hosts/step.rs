@@ -161,7 +161,17 @@ impl Act {
         }
     }
 
-    /// The store that it changes.
+    /// The store that it may change, if it is one that does.
+    pub fn changes(&self) -> Option<usize> {
+        let changes = match self {
+            Self::Change { .. } | Self::Check { .. } | Self::DropCache { .. } => false,
+            Self::PoisonCache { .. } | Self::Tomorrow => false,
+            _ => true,
+        };
+        changes.then(|| self.store())
+    }
+
+    /// The store that it is about.
     pub fn store(&self) -> usize {
         match self {
             Self::Prune { store, .. } | Self::Check { store } => *store,

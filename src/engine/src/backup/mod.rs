@@ -24,7 +24,6 @@ use std::time::Duration;
 
 use fardel_format::{ObjectHash, SnapshotId};
 use fardel_source::{ErrorKind as SourceErrorKind, Owners};
-use fardel_store::ErrorKind;
 
 use crate::catalog::Catalog;
 use crate::commit::Outcome;
@@ -176,18 +175,10 @@ pub fn backup(
     let time = crate::time::now();
     let mut bad = HashSet::new();
     let mut fresh = None;
-    for attempt in 1..=ATTEMPTS {
+    for _ in 0..ATTEMPTS {
         let catalog = fresh.as_ref().unwrap_or(catalog);
-        let snapshots = match Snapshots::load(repo, catalog) {
-            Ok(snapshots) => snapshots,
-            // A collector deleted it after it was listed.
-            Err(Error::Store(error)) if error.kind == ErrorKind::NotFound && attempt < ATTEMPTS => {
-                fresh = Some(Catalog::load(repo.store())?);
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        match attempt_backup(repo, catalog, &snapshots, options, monitor, &time, &bad)? {
+        let (catalog, snapshots) = Snapshots::load_lasting(repo, catalog)?;
+        match attempt_backup(repo, &catalog, &snapshots, options, monitor, &time, &bad)? {
             Attempt::Done(report) => return Ok(report),
             // A stream cannot be read twice.
             Attempt::Again(_) if options.sources.iter().any(|s| matches!(s, SourceSpec::Stdin { .. })) => {

@@ -59,12 +59,12 @@ pub struct Plan {
 /// # Errors
 /// When the key allows nothing of it, a name fits no snapshot or one that is pinned, or the store fails.
 pub fn plan(repo: &Repository, catalog: &Catalog, selection: &Selection<'_>) -> Result<Plan> {
-    let snapshots = Snapshots::load(repo, catalog)?;
+    let (catalog, snapshots) = Snapshots::load_lasting(repo, catalog)?;
     let rights = entomb::may_forget(repo, &snapshots.registry)?;
     all_tombs_are_known(&snapshots.tombs)?;
     match selection {
-        Selection::Named(names) => named(repo, catalog, &snapshots, rights, names),
-        Selection::Policy(policy, fits) => by_policy(repo, catalog, &snapshots, rights, policy, fits),
+        Selection::Named(names) => named(repo, &catalog, &snapshots, rights, names),
+        Selection::Policy(policy, fits) => by_policy(repo, &catalog, &snapshots, rights, policy, fits),
     }
 }
 

@@ -63,7 +63,7 @@ pub fn unpin(repo: &Repository, catalog: &Catalog, names: &[String]) -> Result<V
 }
 
 fn open(repo: &Repository, catalog: &Catalog) -> Result<(Snapshots, Rights)> {
-    let snapshots = Snapshots::load(repo, catalog)?;
+    let (_, snapshots) = Snapshots::load_lasting(repo, catalog)?;
     let rights = entomb::may_forget(repo, &snapshots.registry)?;
     all_tombs_are_known(&snapshots.tombs)?;
     Ok((snapshots, rights))

@@ -68,9 +68,9 @@ impl<'a> Admin<'a> {
                        administrator's passphrase";
             return Err(Error::Key(why.into()));
         };
-        let snapshots = Snapshots::load(repo, catalog)?;
+        let (catalog, snapshots) = Snapshots::load_lasting(repo, catalog)?;
         let (mut readers, mut roots) = (Vec::new(), Vec::new());
-        for (hash, text) in keyring::open_key_files(repo.store(), catalog, identities)? {
+        for (hash, text) in keyring::open_key_files(repo.store(), &catalog, identities)? {
             match text {
                 _ if snapshots.registry.is_retired(&hash) => {}
                 KeyText::Reader(keys) if keys.repository == *repo.id() => readers.push((hash, keys)),
@@ -93,7 +93,7 @@ impl<'a> Admin<'a> {
             (None, Some(_)) => return Err(none("the root key and not the content")),
             (None, None) => return Err(none("none of the repository's key files")),
         };
-        check_opens_newest(repo, catalog, &snapshots, &reader)?;
+        check_opens_newest(repo, &catalog, &snapshots, &reader)?;
         let [reader_files, root_files] =
             [readers.iter().map(|(hash, _)| *hash).collect(), roots.iter().map(|(hash, _)| *hash).collect()];
         Ok(Self { repo, reader, root, reader_files, root_files })

@@ -230,3 +230,27 @@ fn a_pin_and_what_it_holds_against_travel() {
     carry(&fixture, Arc::new(copy.clone()));
     assert_holds(&fixture, &copy, &ids[..1], "pinned in the copy");
 }
+
+/// Between the listing and the reading of what was listed, a sweep takes some of it away.
+#[test]
+fn what_a_sweep_takes_away_after_it_was_listed_hinders_nobody() {
+    let fixture = fixture();
+    let ids = some(&fixture, 4);
+    let sweep_one = |id: SnapshotId| {
+        forget(&fixture, &[id]);
+        let opened = fixture.open();
+        prune(&fixture, &at_once());
+        opened
+    };
+    let (repo, catalog) = sweep_one(ids[0]);
+    assert_eq!(forget::pin(&repo, &catalog, &[ids[3].to_string()]).unwrap(), ids[3..]);
+    let (repo, catalog) = sweep_one(ids[1]);
+    assert_eq!(forget::unpin(&repo, &catalog, &[ids[3].to_string()]).unwrap(), ids[3..]);
+    fixture.write("next", noise(502, 20_000));
+    let next = fixture.backup(&[&fixture.source()]);
+    let (repo, catalog) = sweep_one(ids[2]);
+    let policy = forget::policy::Policy { last: 1, ..Default::default() };
+    let selection = Selection::Policy(&policy, &|_: &fardel_format::root::Root| true);
+    forget::plan(&repo, &catalog, &selection).unwrap().run(&repo, &catalog, true).unwrap();
+    assert_holds(&fixture, &fixture.store, &[next], "forgotten by policy");
+}

@@ -50,7 +50,6 @@ impl Model {
     /// When one of them failed that must not, or said what cannot be.
     pub fn take_in(&mut self, ends: &[(Act, Ended)], cut: bool, day: usize) -> Result {
         let together = ends.len() > 1;
-        let mut rescued = BTreeSet::new();
         for (act, ended) in ends {
             if let Act::Prune { store: 0, grace, .. } = act {
                 self.pruned(*grace, day);
@@ -59,14 +58,7 @@ impl Model {
                 Err(_) if cut => self.interrupted(act, ended),
                 Err(error) if together && may_be_overtaken(error) => self.interrupted(act, ended),
                 Err(error) => return Err(format!("{act:?} failed: {error}")),
-                Ok(done) => self.done(act, done, together, day, &mut rescued)?,
-            }
-        }
-        // Whoever was promised something last has it, whichever tomb was put first.
-        for id in rescued {
-            if let Some(known) = self.known.get_mut(&id) {
-                known.threatened |= known.exists == Exists::No;
-                known.exists = Exists::Yes;
+                Ok(done) => self.done(act, done, together, day)?,
             }
         }
         Ok(())
@@ -99,14 +91,7 @@ impl Model {
         }
     }
 
-    fn done(
-        &mut self,
-        act: &Act,
-        done: &Done,
-        together: bool,
-        day: usize,
-        rescued: &mut BTreeSet<SnapshotId>,
-    ) -> Result {
+    fn done(&mut self, act: &Act, done: &Done, together: bool, day: usize) -> Result {
         match done {
             Done::Nothing | Done::Pruned { .. } => {}
             Done::Saved(id, files) => {
@@ -129,17 +114,22 @@ impl Model {
                     if known.pinned == Some(true) && !together {
                         return Err(format!("{act:?}: a pinned snapshot is forgotten"));
                     }
-                    // Only a pin that nobody is sure of can hold it off.
-                    known.exists = if known.pinned.is_none() { Exists::Perhaps } else { Exists::No };
+                    known.exists = match known.pinned {
+                        // Pinned after it was decided, and before the tomb was put.
+                        Some(true) => Exists::Yes,
+                        Some(false) => Exists::No,
+                        None => Exists::Perhaps,
+                    };
+                    known.threatened |= known.pinned != Some(false);
                     (known.forgotten, known.swept) = (day, false);
                     known.everywhere |= everywhere;
                 }
             }
             Done::Pinned(ids) => {
                 for id in ids {
-                    rescued.insert(*id);
-                    let known = self.known.get_mut(id);
-                    known.into_iter().for_each(|known| known.pinned = Some(true));
+                    let Some(known) = self.known.get_mut(id) else { continue };
+                    known.pinned = Some(true);
+                    known.exists = Exists::Yes;
                 }
             }
             Done::Unpinned(ids) => {
@@ -152,7 +142,10 @@ impl Model {
                 }
             }
             Done::Undone { back, gone } => {
-                rescued.extend(back);
+                for id in back {
+                    let Some(known) = self.known.get_mut(id) else { continue };
+                    known.exists = Exists::Yes;
+                }
                 for id in gone {
                     let known = self.known.get_mut(id);
                     match known {

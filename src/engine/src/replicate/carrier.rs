@@ -80,7 +80,7 @@ pub fn run(source: &Source<'_>, target: &Target, most: usize, dry_run: bool) -> 
 }
 
 /// What has to be there before something else comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// Needs nothing.
     First,
@@ -97,6 +97,14 @@ impl Rank {
             Name::SignersSig(_) | Name::Seal(..) | Name::TombSig(..) => Self::Last,
             _ => Self::First,
         }
+    }
+}
+
+/// The place of a record of signers, or of its signature, among the others.
+fn record(name: &Name) -> Option<(u32, Rank)> {
+    match name {
+        Name::Signers(record) | Name::SignersSig(record) => Some((record.seq, Rank::of(name))),
+        _ => None,
     }
 }
 
@@ -135,7 +143,16 @@ impl Carrier<'_> {
 
     /// What every snapshot has use for, and none rests on.
     fn common(&mut self, common: &[(Name, Stored)]) -> Result<()> {
-        for why in self.in_order(common)?.into_values() {
+        let is_record = |(name, _): &&(Name, Stored)| record(name).is_some();
+        let (mut records, others): (Vec<_>, Vec<_>) = common.iter().partition(is_record);
+        records.sort_by_key(|(name, _)| record(name));
+        let mut damaged = HashMap::new();
+        // One by one: a record of signers of which an earlier one is lacking looks as if that had been lost.
+        for record in records {
+            damaged.extend(self.objects([record])?);
+        }
+        damaged.extend(self.in_order(others)?);
+        for why in damaged.into_values() {
             self.target.monitor.warning(&why);
         }
         Ok(())
@@ -366,10 +383,15 @@ impl Carrier<'_> {
     }
 
     /// Carries these, those of one rank before those of the next. Returns which are damaged here, and in what way.
-    fn in_order(&mut self, objects: &[(Name, Stored)]) -> Result<HashMap<Name, String>> {
+    fn in_order<'o>(
+        &mut self,
+        objects: impl IntoIterator<Item = &'o (Name, Stored)>,
+    ) -> Result<HashMap<Name, String>> {
+        let objects: Vec<_> = objects.into_iter().collect();
         let mut damaged = HashMap::new();
         for rank in [Rank::First, Rank::Second, Rank::Last] {
-            damaged.extend(self.objects(objects.iter().filter(|(name, _)| Rank::of(name) == rank))?);
+            let of_rank = objects.iter().copied().filter(|(name, _)| Rank::of(name) == rank);
+            damaged.extend(self.objects(of_rank)?);
         }
         Ok(damaged)
     }

@@ -229,8 +229,8 @@ fn prune(age: &Age<'_>, machine: &Machine, chance: &mut Chance) -> Result {
     })?;
     match ended.code {
         Some(0) => Ok(()),
-        // No sync has come there yet.
-        Some(10) if is_replica => Ok(()),
+        // No sync has come there yet, or none that has brought the collector's own registration.
+        Some(10 | 12) if is_replica => Ok(()),
         _ if may_be_overtaken(&ended) => Ok(()),
         code => Err(format!("a prune ended with {code:?}: {}", ended.told())),
     }

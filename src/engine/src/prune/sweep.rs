@@ -4,7 +4,7 @@
 //! 2. `list_seals`, *then* `revoke`: manifests that were condemned and have no seal, and intents that nobody renewed.
 //! 3. `list_manifests_intents`, *then* `list_seals`, *then* `list_revocations`: what is live again.
 //! 4. `sweep_manifests_seals` of forgotten snapshots: the seal, the root, then the manifest, so that nothing is left of which
-//!    nobody knows what it was; `sweep_lists_roots`; `sweep_packs`.
+//!    nobody knows what it was; one that nobody sealed yet is revoked first. `sweep_lists_roots`; `sweep_packs`.
 //!
 //! An interruption anywhere leaves things that the next run finds again.
 
@@ -133,6 +133,7 @@ impl Sweeper<'_> {
 
     fn manifests(&mut self) -> Result<()> {
         let gone: Vec<_> = self.survey.gone().filter(|found| self.is_gone(found)).collect();
+        self.revoke_unsealed(&gone)?;
         // A root that somebody else names is not this one's to take away.
         let stays =
             |found: &&Found| !gone.iter().any(|gone| gone.name == found.name && gone.writer == found.writer);
@@ -161,6 +162,19 @@ impl Sweeper<'_> {
         }
         self.swept.snapshots = snapshots.len() as u64;
         Ok(())
+    }
+
+    /// Whoever tells of a forgotten snapshot anew, or carries it here, may still seal what he put: a seal whose manifest is gone must
+    /// not look as if something had been lost.
+    fn revoke_unsealed(&self, gone: &[&Found]) -> Result<()> {
+        let has_seal = |found: &&&Found| self.survey.catalog.seals.contains_key(&(found.writer, found.name));
+        let unsealed = gone.iter().filter(|found| found.standing == Standing::Forgotten && !has_seal(found));
+        let names: Vec<_> = unsealed.map(|found| found.name.hash.to_string()).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let catalog = Catalog::load_prefix(self.repo.store(), "tombs/")?;
+        entomb::entomb(self.repo, &catalog, Takes::Revoke { names }).map(drop)
     }
 
     /// Roots and lists that no manifest names and that were condemned for that; lists of which every pack is condemned:

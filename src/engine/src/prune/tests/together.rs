@@ -83,6 +83,27 @@ fn a_prune_between_any_two_calls_of_a_prune() {
     );
 }
 
+/// What is told of anew is forgotten and swept before it is sealed: its late seal must not look like a loss.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
+    let (fixture, ids) = scene();
+    let goes = ids[3..5].to_vec();
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once())),
+        move |fixture, store| {
+            let _ = forget_in(fixture, store.clone(), &goes);
+            drop(prune_in(fixture, store, &at_once()).unwrap());
+        },
+        |store, (), when| {
+            assert_holds(&fixture, store, &ids[5..], when);
+            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap_or_else(|e| panic!("{when}: {e}"));
+            assert_holds(&fixture, store, &ids[5..], when);
+        },
+    );
+}
+
 #[test]
 fn an_undo_between_any_two_calls_of_a_prune() {
     let (fixture, ids) = scene();

@@ -28,7 +28,7 @@ mod site;
 #[path = "many_hosts/step.rs"]
 mod step;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use fardel_tests::crash::seed;
 use fardel_tests::crash::tally::tell;
@@ -44,6 +44,8 @@ const STEPS: usize = 6;
 const THOROUGH: f64 = 1.0 / 16.0;
 /// Plays between two looks whether there were enough.
 const BATCH: u32 = 50;
+/// How often it is told how far they are.
+const TELL: Duration = Duration::from_secs(60);
 
 #[test]
 fn whatever_many_hosts_do_what_was_reported_is_there() {
@@ -63,7 +65,7 @@ fn play(sequences: u64) {
     let mut runner = TestRunner::new_with_rng(config, play::chance(seed, "sequences"));
     let steps = proptest::collection::vec(step::any_step(), 1..=STEPS);
     let plays = (0..stage.histories(), steps, proptest::bool::weighted(THOROUGH));
-    let mut played = Ok(());
+    let (mut played, mut told) = (Ok(()), Duration::ZERO);
     while played.is_ok() && stage.sequences() < sequences {
         played = runner.run(&plays, |(history, steps, is_thorough)| stage.play(history, &steps, is_thorough));
     }

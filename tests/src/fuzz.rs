@@ -6,13 +6,14 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
+use fardel_format::ack::Ack;
 use fardel_format::age_file::{self, Header, Identities, Payload, Recipients};
 use fardel_format::card::Card;
 use fardel_format::frame::{self, Decompressor};
 use fardel_format::ids::{RepositoryId, SnapshotId};
 use fardel_format::keys::KeyText;
 use fardel_format::manifest::{self, Manifest};
-use fardel_format::names::{FanOut, Name, Numbered};
+use fardel_format::names::{FanOut, Name, Numbered, is_replica_name};
 use fardel_format::pack::{TRAILER_LEN, Toc, Trailer};
 use fardel_format::pack_list::{self, Bitmap};
 use fardel_format::root::Root;
@@ -47,6 +48,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every decoder.
 pub const TARGETS: &[Target] = &[
+    ("ack", ack),
     ("age", age),
     ("bitmap", bitmap),
     ("card", card),
@@ -87,6 +89,24 @@ pub fn numbered(data: &[u8]) -> Numbered {
 
 fn text(data: &[u8]) -> Option<&str> {
     std::str::from_utf8(data).ok()
+}
+
+/// An acknowledgement: as it comes, and signed when its first line is one.
+pub fn ack(data: &[u8]) {
+    let read = |bytes: &[u8], replica: &str| Ack::from_bytes(bytes, &REPOSITORY, replica, &numbered(bytes));
+    if let Ok(ack) = read(data, "nas-2") {
+        assert_eq!((ack.fardel, ack.repository, &*ack.replica, ack.seq), (1, REPOSITORY, "nas-2", SEQ));
+    }
+    let said = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(ack) = serde_json::from_slice::<Ack>(said) else { return };
+    // A replica of any name at all may be asked for; a comment holds no line's end.
+    let Ok(bytes) = ack.to_bytes(&KEY) else { return };
+    let fits = ack.fardel == 1
+        && ack.repository == REPOSITORY
+        && ack.seq == SEQ
+        && ack.writer == *KEY.public()
+        && is_replica_name(&ack.replica);
+    assert_eq!(read(&bytes, &ack.replica).ok().as_ref(), Some(&ack).filter(|_| fits));
 }
 
 /// An age file: header, key and payload by ranges, beside the whole file as the `age` crate decrypts it.

@@ -2,6 +2,7 @@
 //!
 //! `FORMAT.md` beside this crate is the same in prose; a stranger can write a reader from it.
 
+pub mod ack;
 pub mod age_file;
 pub mod card;
 pub mod chunker;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fardel_format::ack::Ack;
 use fardel_format::age_file::{self, Recipients};
 use fardel_format::card::Card;
 use fardel_format::frame::{Compressor, Plain};
@@ -27,7 +28,8 @@ type Samples = Vec<(&'static str, Vec<u8>)>;
 
 /// Every sample: its decoder, its name, its bytes.
 pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
-    let groups: [(&'static str, Samples); 18] = [
+    let groups: [(&'static str, Samples); 19] = [
+        ("ack", acks()),
         ("age", ages()),
         ("bitmap", bitmaps()),
         ("card", cards()),
@@ -399,6 +401,29 @@ fn tombs() -> Samples {
         ("pin", tomb(Takes::Pin { snapshots: vec![SnapshotId(id(1).0)] })),
         ("unpin", tomb(Takes::Unpin { pins: vec![hash(3)] })),
         ("revoke", tomb(Takes::Revoke { names: vec![hash(1).to_string()] })),
+    ]
+}
+
+fn acks() -> Samples {
+    let full = Ack {
+        fardel: 1,
+        repository: REPOSITORY,
+        replica: "nas-2".into(),
+        writer: signing_key().public().clone(),
+        seq: SEQ,
+        created: CREATED.into(),
+        snapshot: SnapshotId(id(1).0),
+        manifest: hash(2),
+        generations: vec![PackName { hash: hash(1), generation: Some(Generation([1; 4])) }],
+    };
+    let plain = Ack { generations: Vec::new(), ..full.clone() };
+    let elsewhere = Ack { replica: "nas-3".into(), ..full.clone() };
+    let signed = |ack: &Ack| ack.to_bytes(signing_key()).unwrap();
+    vec![
+        ("full", signed(&full)),
+        ("plain", signed(&plain)),
+        ("elsewhere", signed(&elsewhere)),
+        ("unsigned", serde_json::to_vec(&full).unwrap()),
     ]
 }
 

@@ -10,6 +10,7 @@ use fardel_store::{Key, Listed};
 use crate::Result;
 use crate::bridge::Blocking;
 use crate::copier::copier_of;
+use crate::replicas::COPIED_MARK;
 
 /// An object as it was listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Catalog {
     pub ignored: u64,
     /// The first few of them, for people.
     pub strangers: Vec<String>,
+    /// Whether a file says that another tool copies this store.
+    pub is_marked: bool,
     /// Tools that copy this folder, as far as they leave names of their own in it.
     pub copiers: BTreeSet<&'static str>,
 }
@@ -97,6 +100,10 @@ impl Catalog {
 
     fn add(&mut self, listed: Listed) {
         let (Some(name), Ok(key)) = (Name::parse(&listed.name), Key::new(&*listed.name)) else {
+            if listed.name == COPIED_MARK {
+                self.is_marked = true;
+                return;
+            }
             self.ignored += 1;
             self.copiers.extend(copier_of(&listed.name));
             if self.strangers.len() < 20 {
@@ -123,6 +130,13 @@ impl Catalog {
             Name::Intent(nonce) => drop(self.intents.insert(nonce, stored)),
             Name::Ack(replica, n) => drop(self.acks.insert((replica, n), stored)),
         }
+    }
+
+    /// Whether another tool copies this store, as far as a whole listing of it tells: it is marked so, the tool left something
+    /// here, or somebody acknowledged what arrived elsewhere.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.is_marked || !self.copiers.is_empty() || !self.acks.is_empty()
     }
 
     /// A copy of this pack that has the size it must have.

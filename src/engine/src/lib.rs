@@ -22,6 +22,7 @@ mod lists;
 pub mod monitor;
 pub mod packs;
 pub mod prune;
+pub mod replicas;
 pub mod replicate;
 pub mod repository;
 pub mod restore;

@@ -284,6 +284,11 @@ impl Repository {
         self.after(listed.filter(|(w, _)| w == writer).map(|(_, n)| n.seq), &format!("tomb-seq-{writer}"))
     }
 
+    /// The number for the next acknowledgement of a replica; `listed` are those that are here.
+    pub(crate) fn next_ack(&self, replica: &str, listed: impl Iterator<Item = u32>) -> u32 {
+        self.after(listed, &format!("ack-seq-{replica}"))
+    }
+
     fn after(&self, listed: impl Iterator<Item = u32>, file: &str) -> u32 {
         let remembered = std::fs::read_to_string(self.cache.join(file)).ok();
         let remembered = remembered.and_then(|text| text.trim().parse().ok());
@@ -298,6 +303,11 @@ impl Repository {
     /// The same for tombs.
     pub(crate) fn remember_tomb(&self, writer: &WriterId, seq: u32) {
         self.remember(&format!("tomb-seq-{writer}"), seq);
+    }
+
+    /// The same for acknowledgements of a replica.
+    pub(crate) fn remember_ack(&self, replica: &str, seq: u32) {
+        self.remember(&format!("ack-seq-{replica}"), seq);
     }
 
     fn remember(&self, file: &str, seq: u32) {

@@ -198,10 +198,13 @@ pub struct Latest<'a> {
     pub newer: Vec<Known>,
     /// What they lack.
     pub lacks: Lacks,
+    /// Whether it was forgotten: nothing else is whole.
+    pub forgotten: bool,
 }
 
 /// Finds the newest snapshot of which everything is there, or what is not there lies in another copy that can be asked; `None`
-/// when there is none.
+/// when there is none. One that was forgotten does when there are others and none of them is whole: another tool may bring a tomb
+/// long before what is to take the place of the snapshot that it takes away.
 ///
 /// # Errors
 /// When the store fails.
@@ -216,11 +219,18 @@ pub fn latest<'a>(
         let its = wholeness.lacks(sealed)?;
         if its.is_nothing() || others_hold(repo, &its) {
             newer.reverse();
-            return Ok(Some(Latest { complete: sealed, newer, lacks }));
+            return Ok(Some(Latest { complete: sealed, newer, lacks, forgotten: false }));
         }
         newer.push(Known::of(sealed));
         lacks.at_least |= its.at_least;
         lacks.objects.extend(its.objects);
+    }
+    newer.reverse();
+    for sealed in snapshots.forgotten.iter().rev().filter(|_| !newer.is_empty()) {
+        let its = wholeness.lacks(sealed)?;
+        if its.is_nothing() || others_hold(repo, &its) {
+            return Ok(Some(Latest { complete: sealed, newer, lacks, forgotten: true }));
+        }
     }
     Ok(None)
 }

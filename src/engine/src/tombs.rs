@@ -52,6 +52,8 @@ pub struct Tombs {
     forgotten: HashMap<SnapshotId, Vec<Forget>>,
     pins: HashMap<SnapshotId, Vec<(ObjectHash, Signed)>>,
     unpinned: HashMap<ObjectHash, Vec<Signed>>,
+    /// Who condemned something last, and when.
+    pub collector: Option<(String, WriterId)>,
     /// Packs that no new snapshot may rest on, and since when.
     pub condemned: HashMap<PackCopyId, String>,
     /// Manifests, roots and lists that no new snapshot may rest on, and since when.
@@ -147,6 +149,7 @@ impl Tombs {
                 pins.into_iter().for_each(|pin| self.unpinned.entry(pin).or_default().push(signed));
             }
             Takes::Condemn { packs, others } if maintains => {
+                self.collector = self.collector.take().max(Some((tomb.created.clone(), by)));
                 for PackName { hash, generation } in packs {
                     self.condemned.entry((hash, generation)).or_insert_with(|| created.to_owned());
                 }

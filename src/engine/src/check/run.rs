@@ -51,6 +51,7 @@ pub fn check(
     seals::check(repo, catalog, &snapshots, options.level, registry_whole, &mut findings)?;
     if options.level >= Level::Seals {
         signed::tombs(repo, catalog, &snapshots.registry, &mut findings)?;
+        signed::acks(repo, catalog, &snapshots, &mut findings)?;
     }
     let reader = PackReader::new(repo, catalog);
     let mut evidence =

@@ -1,4 +1,4 @@
-//! Records of signers, and tombs: signed objects in two files each.
+//! Records of signers, tombs and acknowledgements: everything that is signed but snapshots.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,9 @@ use super::report::Class;
 use super::seals::small;
 use crate::Result;
 use crate::catalog::{Catalog, Stored, key_of};
+use crate::replicas::Acks;
 use crate::repository::Repository;
+use crate::snapshots::Snapshots;
 
 /// Looks at all records of signers; whether every one is there.
 ///
@@ -129,6 +131,27 @@ pub fn tombs(
             Class::Missing,
             format!("{} signs it, and it is not here: what it took away may rise again", sig.key),
         );
+    }
+    Ok(())
+}
+
+/// Looks at all acknowledgements: one that does not hold costs no snapshot anything, and lets nothing go.
+///
+/// # Errors
+/// When the store fails.
+pub fn acks(
+    repo: &Repository,
+    catalog: &Catalog,
+    snapshots: &Snapshots,
+    findings: &mut Findings,
+) -> Result<()> {
+    for problem in Acks::load(repo, catalog, &snapshots.registry, &snapshots.tombs)?.problems {
+        let class = match problem.error {
+            FormatError::Forged { .. } => Class::Forged,
+            _ => Class::Corrupt,
+        };
+        findings.add(&problem.object, class, format!("{}: it counts for nothing", problem.error)).harmless =
+            true;
     }
     Ok(())
 }

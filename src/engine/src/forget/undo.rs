@@ -53,7 +53,7 @@ pub fn undo(
     options: &UndoOptions,
     monitor: &dyn Monitor,
 ) -> Result<UndoReport> {
-    let survey = Survey::take(repo, Scope::Everything)?;
+    let survey = Survey::take(repo, Scope::Everything(false))?;
     entomb::may_forget(repo, &survey.snapshots.registry)?.need_maintain("bringing a snapshot back")?;
     all_tombs_are_known(&survey.snapshots.tombs)?;
     repo.need_reader()?;

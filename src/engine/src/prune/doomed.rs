@@ -94,8 +94,15 @@ impl Doomed {
         self.packs.push(PackName { hash: *hash, generation: copy.generation });
     }
 
-    /// Announces manifests that nobody sealed: their writers ask for this before and after they seal.
+    /// Announces manifests that nobody sealed: their writers ask for this before and after they seal. Where another tool copies the
+    /// store, forgotten ones too: a replica may acknowledge them at any moment, and must not when they are about to go.
     fn manifests(&mut self, survey: &Survey, options: &PruneOptions, now: Timestamp) {
+        if survey.heed.copied {
+            let tombs = &survey.snapshots.tombs;
+            let gone = survey.gone().map(|found| found.name.hash);
+            let gone = gone.filter(|hash| !survey.carried.contains(hash) && !tombs.condemns_other(hash));
+            self.others.extend(gone);
+        }
         if options.replica {
             return;
         }
@@ -126,10 +133,11 @@ impl Doomed {
     }
 }
 
-/// Whether a root or an intent needs this copy of a pack. One that is condemned is not needed when another one serves.
+/// Whether a root, an intent or a replica needs this copy of a pack. One that is condemned is not needed when another one serves.
 pub fn is_needed(survey: &Survey, hash: &ObjectHash, copy: &PackCopy) -> bool {
     let (live, tombs) = (&survey.live, &survey.snapshots.tombs);
-    if live.copies.contains(&(*hash, copy.generation)) {
+    let id = (*hash, copy.generation);
+    if live.copies.contains(&id) || survey.heed.copies.contains(&id) {
         return true;
     }
     let Some(size) = live.packs.get(hash) else { return false };

@@ -11,6 +11,7 @@
 
 mod choose;
 mod doomed;
+pub(crate) mod heed;
 mod merge_tombs;
 mod options;
 pub(crate) mod relocate;
@@ -19,6 +20,7 @@ pub(crate) mod survey;
 mod sweep;
 pub(crate) mod usage;
 
+pub use heed::{HeldUp, PATIENCE, how_many_keep};
 pub use options::PruneOptions;
 pub use segments::Merged;
 pub use sweep::Swept;
@@ -26,6 +28,7 @@ pub use sweep::Swept;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use fardel_format::WriterId;
 use fardel_format::tomb::Takes;
 use fardel_store::Listing;
 use jiff::Timestamp;
@@ -78,6 +81,14 @@ pub struct Planned {
     pub unfinished: Amount,
     /// Why nothing is written anew.
     pub no_repack: Option<String>,
+    /// What stays only for replicas that other tools make.
+    pub held_up: Vec<HeldUp>,
+    /// How long what is condemned stays.
+    pub grace: Duration,
+    /// Whether that is so long because another tool copies this store and nobody says how far it came.
+    pub patient: bool,
+    /// Replicas of which acknowledgements lie here, and none that counts.
+    pub silent: Vec<String>,
 }
 
 /// What a run did.
@@ -126,14 +137,18 @@ pub struct Plan<'a> {
 /// fails.
 pub fn plan<'a>(repo: &'a Repository, options: &PruneOptions, monitor: &dyn Monitor) -> Result<Plan<'a>> {
     may_collect(repo)?;
-    let survey = Survey::take(repo, Scope::Everything)?;
-    entomb::may_forget(repo, &survey.snapshots.registry)?.need_maintain("pruning")?;
+    let survey = Survey::take(repo, Scope::Everything(options.copied))?;
+    let rights = entomb::may_forget(repo, &survey.snapshots.registry)?;
+    rights.need_maintain("pruning")?;
+    if survey.heed.copied && !options.take_over {
+        one_side_collects(&survey, rights.writer)?;
+    }
     all_tombs_are_known(&survey.snapshots.tombs)?;
     let reader = PackReader::new(repo, &survey.catalog);
     let min_age = options.min_age.max(repo.store().retention()?);
     let mut plan = Plan {
         repo,
-        options: PruneOptions { min_age, ..options.clone() },
+        options: PruneOptions { min_age, ..survey.heed.adjust(options) },
         survey,
         batches: Vec::new(),
         wants: None,
@@ -155,6 +170,19 @@ fn may_collect(repo: &Repository) -> Result<()> {
                 .into(),
         )),
     }
+}
+
+/// Both sides of a folder that a tool copies would delete what the other one counts on.
+fn one_side_collects(survey: &Survey, me: WriterId) -> Result<()> {
+    let Some((when, other)) = survey.snapshots.tombs.collector.as_ref().filter(|(_, by)| *by != me) else {
+        return Ok(());
+    };
+    let signer = survey.snapshots.registry.get_even_removed(other);
+    let name = signer.map_or_else(|| other.to_string(), |signer| signer.name.clone());
+    Err(Error::Refused(format!(
+        "another tool copies this store, and {name} collected in it last, on {when}: only one side may. If {name} never will again, or \
+         works on this very folder: `fardel prune --take-over`"
+    )))
 }
 
 impl Plan<'_> {
@@ -225,6 +253,10 @@ impl Plan<'_> {
         planned.young.bytes += doomed.young.bytes;
         planned.young_byte_days += doomed.young_byte_seconds as f64 / DAY;
         planned.unfinished = doomed.unfinished;
+        planned.held_up = survey.heed.held_up(survey);
+        planned.grace = options.grace;
+        planned.patient = survey.heed.patient;
+        planned.silent = survey.heed.silent.iter().cloned().collect();
         let new_packs = planned.rewrite_bytes.div_ceil(options.packer.pack_size.max(1));
         let retold = planned.snapshots_retold;
         let at_once = if options.grace.is_zero() { planned.condemn.objects } else { 0 };
@@ -256,7 +288,7 @@ impl Plan<'_> {
             report.snapshots_retold = told.published.len() as u64;
             report.left = told.left.len() as u64;
             report.unreadable = moved.unreadable;
-            survey = Survey::take(repo, Scope::Everything)?;
+            survey = Survey::take(repo, Scope::Everything(options.copied))?;
         }
         let now = Timestamp::now();
         let mut seen = Seen::load(repo.cache());

@@ -24,6 +24,11 @@ pub struct PruneOptions {
     pub min_age: Duration,
     /// Whether this store is a copy: then a manifest without a seal may be a replicator's, who cannot write another one.
     pub replica: bool,
+    /// Whether another tool copies this store ([`Catalog::is_copied`](crate::catalog::Catalog::is_copied)): then what replicas may
+    /// still need stays. One that lies full of acknowledgements is copied anyway.
+    pub copied: bool,
+    /// Whether to collect in a copied store although another signer collected there last.
+    pub take_over: bool,
     /// Bytes that may be held at once.
     pub memory: u64,
     /// How new packs are made.
@@ -40,6 +45,8 @@ impl Default for PruneOptions {
             repack: true,
             min_age: Duration::ZERO,
             replica: false,
+            copied: false,
+            take_over: false,
             memory: 256 << 20,
             packer: PackerOptions::default(),
         }

@@ -1,6 +1,6 @@
 //! One look at everything that decides what is needed, in the order in which it must be listed.
 //!
-//! Manifests, *then* intents, *then* seals, *then* tombs. Whatever is put after its folder was listed is put by somebody who
+//! Acknowledgements, *then* manifests, *then* intents, *then* seals, *then* tombs. Whatever is put after its folder was listed is put by somebody who
 //! looks at the tombs after that, and finds what was condemned before this look began.
 
 use std::collections::{HashMap, HashSet};
@@ -11,6 +11,7 @@ use fardel_format::names::Numbered;
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
 use fardel_store::ErrorKind;
 
+use super::heed::Heed;
 use crate::catalog::{Catalog, Stored};
 use crate::repository::Repository;
 use crate::snapshots::Snapshots;
@@ -80,6 +81,8 @@ pub struct Survey {
     pub live: Live,
     /// Packs that some manifest names, whatever it is, and when the first of them was written.
     pub born: HashMap<ObjectHash, String>,
+    /// What stays for replicas that other tools make.
+    pub heed: Heed,
     /// Why it is not known what all roots need.
     pub opaque: Option<String>,
 }
@@ -91,10 +94,10 @@ const ATTEMPTS: u32 = 4;
 #[derive(Clone, Copy)]
 pub enum Scope<'a> {
     /// What must stay, after tombs were listed before: forgotten is only what was so by then. A listing comes in pages, and one alone
-    /// could miss a pin and find the forget that came after it.
-    Deciding(&'a Tombs),
-    /// What might be deleted, too; listed before all else, so that whatever explains it is seen.
-    Everything,
+    /// could miss a pin and find the forget that came after it. What might be deleted is what the first look listed.
+    Deciding(&'a Tombs, &'a Survey),
+    /// What might be deleted, too; listed before all else, so that whatever explains it is seen. Whether another tool copies the store.
+    Everything(bool),
 }
 
 impl Survey {
@@ -116,11 +119,11 @@ impl Survey {
 
     fn try_take(repo: &Repository, scope: Scope<'_>) -> Result<Self> {
         let mut catalog = Catalog::default();
-        let (before, earlier): (&[_], _) = match scope {
-            Scope::Everything => (&["index/", "packs/", "roots/"], None),
-            Scope::Deciding(tombs) => (&[], Some(tombs)),
+        let (before, earlier, copied): (&[_], _, _) = match scope {
+            Scope::Everything(copied) => (&["index/", "packs/", "roots/"], None, copied),
+            Scope::Deciding(tombs, first) => (&[], Some(tombs), first.heed.copied),
         };
-        let deciding = ["manifests/", "intents/", "seals/", "signers/", "tombs/", "lists/"];
+        let deciding = ["acks/", "manifests/", "intents/", "seals/", "signers/", "tombs/", "lists/"];
         for folder in before.iter().copied().chain(deciding) {
             catalog.list(repo.store(), folder)?;
         }
@@ -134,12 +137,22 @@ impl Survey {
             carried: HashSet::new(),
             live: Live::default(),
             born: HashMap::new(),
+            heed: Heed::default(),
             opaque: None,
         };
         survey.find_intents(repo)?;
         survey.find_manifests(repo, earlier)?;
         survey.no_seal_is_bare(repo)?;
         survey.find_live(repo)?;
+        let there = match scope {
+            Scope::Everything(_) => &survey.catalog,
+            Scope::Deciding(_, first) => &first.catalog,
+        };
+        let heed = Heed::take(repo, &survey, there, copied)?;
+        let kept = survey.manifests.iter().filter(|found| heed.manifests.contains(&found.name.hash));
+        let lists = kept.flat_map(|found| found.manifest.lists.iter().map(|list| list.hash));
+        survey.live.lists.extend(lists.collect::<Vec<_>>());
+        survey.heed = heed;
         Ok(survey)
     }
 
@@ -250,9 +263,8 @@ impl Survey {
 
     /// Manifests that will never be needed again.
     pub fn gone(&self) -> impl Iterator<Item = &Found> {
-        self.manifests
-            .iter()
-            .filter(|found| matches!(found.standing, Standing::Forgotten | Standing::Revoked))
+        let gone = |found: &&Found| matches!(found.standing, Standing::Forgotten | Standing::Revoked);
+        self.manifests.iter().filter(gone).filter(|found| !self.heed.manifests.contains(&found.name.hash))
     }
 
     /// Roots and lists that any manifest names, whatever it is.

@@ -2,7 +2,7 @@
 //!
 //! 1. `list_tombs`: only what is condemned, and what is forgotten, *now* may go.
 //! 2. `list_seals`, *then* `revoke`: manifests that were condemned and have no seal, and intents that nobody renewed.
-//! 3. `list_manifests_intents`, *then* `list_seals`, *then* `list_revocations`: what is live again.
+//! 3. Acknowledgements, *then* `list_manifests_intents`, *then* `list_seals`, *then* `list_revocations`: what is live again.
 //! 4. `sweep_manifests_seals` of forgotten snapshots: the seal, the root, then the manifest, so that nothing is left of which
 //!    nobody knows what it was; one that nobody sealed yet is revoked first. `sweep_lists_roots`; `sweep_packs`.
 //!
@@ -58,9 +58,9 @@ pub fn sweep(
 ) -> Result<Swept> {
     let tombs = load_tombs(repo)?;
     revoke(repo, first, &tombs, options, now)?;
-    let again = Survey::take(repo, Scope::Deciding(&tombs))?;
     // What might be deleted is what was listed at first.
-    let mut survey = again;
+    let mut survey = Survey::take(repo, Scope::Deciding(&tombs, first))?;
+    let options = &survey.heed.adjust(options);
     survey.catalog.packs.clone_from(&first.catalog.packs);
     survey.catalog.roots.clone_from(&first.catalog.roots);
     let mut sweeper =
@@ -71,6 +71,7 @@ pub fn sweep(
         sweeper.lists_and_roots()?;
         sweeper.packs()?;
     }
+    sweeper.acks()?;
     Ok(sweeper.swept)
 }
 
@@ -120,6 +121,11 @@ impl Sweeper<'_> {
 
     /// Whether nothing of this manifest will be needed again, by what was known before and by what is known now.
     fn is_gone(&self, found: &Found) -> bool {
+        let announced =
+            || self.tombs.condemned_others.get(&found.name.hash).is_some_and(|created| self.is_over(created));
+        if self.survey.heed.copied && !announced() {
+            return false;
+        }
         match found.standing {
             Standing::Revoked => self.tombs.revokes(&found.name.hash),
             Standing::Forgotten if !self.tombs.forgets(&found.manifest) => false,
@@ -250,6 +256,16 @@ impl Sweeper<'_> {
                 self.swept.packs.add(stored.size);
             }
             counters.done(1, 0);
+        }
+        Ok(())
+    }
+
+    /// Acknowledgements that newer ones replace.
+    fn acks(&mut self) -> Result<()> {
+        for key in &self.survey.heed.spent {
+            if self.delete(key)? {
+                self.swept.others.add(0);
+            }
         }
         Ok(())
     }

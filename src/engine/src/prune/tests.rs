@@ -22,6 +22,7 @@ use crate::snapshots::Snapshots;
 use crate::testing::{Fixture, failure, fixture, noise};
 
 mod compaction;
+mod copied;
 mod interrupted;
 mod merging;
 mod together;
@@ -236,8 +237,9 @@ fn what_was_not_forgotten_in_the_listing_before_is_needed_still() {
     let fixture = fixture();
     let ids = some(&fixture, 2);
     let (repo, _) = fixture.open();
+    let first = Survey::take(&repo, Scope::Everything(false)).unwrap();
     let needed = |tombs: &crate::tombs::Tombs| {
-        let survey = Survey::take(&repo, Scope::Deciding(tombs)).unwrap();
+        let survey = Survey::take(&repo, Scope::Deciding(tombs, &first)).unwrap();
         survey.live.packs.len()
     };
     let before = crate::commit::load_tombs(&repo).unwrap();

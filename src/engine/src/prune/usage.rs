@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use fardel_format::pack::PackKind;
 use fardel_format::{ChunkId, ObjectHash};
 
-use super::survey::{Standing, Survey};
+use super::survey::{Found, Standing, Survey};
 use crate::Result;
 use crate::check::frames::{id_of, split_kind, word};
 use crate::check::sorter::{Scratch, Sorted};
@@ -150,14 +150,19 @@ pub fn movable(survey: &Survey) -> Vec<&Sealed> {
     sealed.filter(|sealed| standing.contains(&(sealed.writer, sealed.name))).collect()
 }
 
-/// Packs that stay whatever is written anew: of roots that nobody can tell of anew, and of intents.
+/// Packs that stay whatever is written anew: of roots that nobody can tell of anew, of intents, and of what replicas need and
+/// no new manifest can tell of: those that are told of anew are let go once a replica acknowledges that.
 ///
 /// # Errors
 /// When the store fails.
 pub fn held(repo: &Repository, survey: &Survey) -> Result<HashSet<ObjectHash>> {
     let mut held: HashSet<_> = survey.live.copies.iter().map(|(hash, _)| *hash).collect();
-    let fixed = |standing| matches!(standing, Standing::Unsealed | Standing::Foreign);
-    for found in survey.manifests.iter().filter(|found| fixed(found.standing)) {
+    let fixed = |found: &&Found| match found.standing {
+        Standing::Unsealed | Standing::Foreign => true,
+        Standing::Forgotten | Standing::Superseded => survey.heed.manifests.contains(&found.name.hash),
+        Standing::Sealed | Standing::Revoked => false,
+    };
+    for found in survey.manifests.iter().filter(fixed) {
         match repo.closure(&survey.catalog, &found.manifest) {
             Ok(closure) => held.extend(closure.iter().map(|pack| pack.hash)),
             // The sweep is blocked then.

@@ -353,3 +353,25 @@ fn the_newest_complete_snapshot_is_found_with_what_newer_ones_lack() {
     fixture.store.remove_raw(named(&names[0], "roots/"));
     assert_eq!(found(), None);
 }
+
+#[test]
+fn where_nothing_else_is_whole_a_forgotten_snapshot_is_taken() {
+    let fixture = fixture();
+    let (ids, names) = three(&fixture);
+    let takes = Takes::Forget { snapshots: ids[..2].to_vec(), everywhere: true };
+    put_tomb(&fixture.store, &fixture.id, &fixture.host, 1, takes);
+    let found = || {
+        let (repo, catalog) = fixture.open_with(None).unwrap();
+        let snapshots = Snapshots::load_for_reading(&repo, &catalog).unwrap();
+        latest(&repo, &catalog, &snapshots)
+            .unwrap()
+            .map(|found| (found.complete.id(), found.forgotten, found.newer.len()))
+    };
+    assert_eq!(found(), Some((ids[2], false, 0)));
+    // The tomb came before the pack of the snapshot that is to stay.
+    fixture.store.remove_raw(named(&names[2], "packs/"));
+    assert_eq!(found(), Some((ids[1], true, 1)));
+    let takes = Takes::Forget { snapshots: ids[2..].to_vec(), everywhere: true };
+    put_tomb(&fixture.store, &fixture.id, &fixture.host, 2, takes);
+    assert_eq!(found(), None, "all of it is forgotten");
+}

@@ -3,12 +3,12 @@
 use super::*;
 
 /// Does `other` before each call of `does`, one after the other; tells `check` what came of both.
-fn at_any_call<T: Send + 'static>(
+pub fn at_any_call<T: Send + 'static>(
     fixture: &Arc<Fixture>,
     before: &MemoryStore,
     does: impl Fn(Arc<dyn Store>),
     other: impl Fn(&Fixture, Arc<dyn Store>) -> T + Clone + Send + 'static,
-    check: impl Fn(&MemoryStore, T, &str),
+    mut check: impl FnMut(&MemoryStore, T, &str),
 ) {
     let count = {
         let store = Arc::new(Hooked::new(copy_of(before)));

@@ -8,6 +8,7 @@ mod cli_commands {
     mod failures;
     mod health;
     mod keys;
+    mod replicas;
     mod restores;
     mod retention;
     mod sandbox;

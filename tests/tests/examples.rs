@@ -174,6 +174,33 @@ fn three_two_one() {
 }
 
 #[test]
+fn each_place_keeps_what_its_retention_says() {
+    let user = User::new("retention.yaml", &[]);
+    user.run(&["init", "--recovery-file", "recovery"]).exits(0);
+    for number in 0..3 {
+        user.sandbox.write("home/Documents/letter", format!("Dear Bob, this is letter {number}\n"));
+        user.sandbox.settle();
+        let tags: &[&str] = if number == 0 { &["--tag", "before-upgrade"] } else { &[] };
+        user.run(&[&["backup"], tags].concat()).exits(0);
+    }
+    user.run(&["sync"]).exits(0);
+    let kept = |repo: &[&str]| {
+        user.run(&[&["forget", "--prune", "--json"], repo].concat()).exits(0);
+        user.run(&[&["snapshots", "--json"], repo].concat()).exits(0).of_type("snapshot").len()
+    };
+    assert_eq!(kept(&[]), 2, "the newest of the day, and what has the tag");
+    assert_eq!(kept(&["--repo", "small"]), 1);
+    user.run(&["forget", "--repo", "large"]).exits(2).complains("retention:");
+    user.run(&["sync"]).exits(0);
+    user.run(&["status"]).exits(0);
+    for (repo, left) in [("small", 1), ("large", 3)] {
+        let listed = user.run(&["snapshots", "--json", "--repo", repo]).exits(0).of_type("snapshot");
+        assert_eq!(listed.len(), left, "{repo}");
+        user.restores_from(&["--repo", repo], &format!("from {repo}"));
+    }
+}
+
+#[test]
 fn a_folder_of_syncthing() {
     let user = User::new("syncthing.yaml", &[]);
     let (here, there) = (user.sandbox.path("home/Sync/fardel"), user.sandbox.path("there"));

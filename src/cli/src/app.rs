@@ -73,6 +73,7 @@ fn dispatch(args: LowArgs, out: &Arc<Output>) -> Result<Exit> {
         Command::Pin(args) => commands::pin::run(&app()?, &args, true),
         Command::Unpin(args) => commands::pin::run(&app()?, &args, false),
         Command::Prune(args) => commands::prune::run(&app()?, &args),
+        Command::Replica(args) => commands::replica::run(&app()?, &args),
         Command::Key(args) => commands::key::run(&app()?, args),
         Command::Completions(args) => commands::completions::run(&args),
         Command::Man(args) => commands::man::run(out, &args),

@@ -8,11 +8,13 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use crate::size::Size;
 
 mod contents;
+mod replica;
 mod retention;
 mod upkeep;
 
 pub use contents::{DiffArgs, DumpArgs, FindArgs, LsArgs, RestoreArgs};
-pub use retention::{ForgetArgs, PinArgs, PolicyArgs, PruneArgs};
+pub use replica::{ReplicaAcknowledgeArgs, ReplicaCommand, ReplicaStrikeArgs};
+pub use retention::{ForgetArgs, PinArgs, PolicyArgs, PruneArgs, parse_group_by, parse_span};
 pub use upkeep::{
     CheckArgs, CompletionsArgs, KeyAddArgs, KeyCommand, KeyRemoveArgs, Level, ManArgs, ProbeArgs, Role,
     Sample, StatusArgs, SyncArgs,
@@ -107,6 +109,9 @@ pub enum Command {
     Unpin(PinArgs),
     /// Delete what no snapshot needs, and merge small packs
     Prune(PruneArgs),
+    /// List replicas, acknowledge what one holds that another tool makes, strike one off
+    #[command(subcommand)]
+    Replica(ReplicaCommand),
     /// List, add and remove keys
     #[command(subcommand)]
     Key(KeyCommand),

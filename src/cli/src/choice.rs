@@ -19,7 +19,9 @@ pub fn choose<'s>(out: &Output, opened: &Opened, snapshots: &'s Snapshots, text:
     if text != "latest" {
         return Ok(named);
     }
-    let Some(Latest { complete, newer, lacks }) = latest(&opened.repo, &opened.catalog, snapshots)? else {
+    let Some(Latest { complete, newer, lacks, forgotten }) =
+        latest(&opened.repo, &opened.catalog, snapshots)?
+    else {
         return Ok(named);
     };
     if let Some(newest) = newer.last() {
@@ -29,9 +31,10 @@ pub fn choose<'s>(out: &Output, opened: &Opened, snapshots: &'s Snapshots, text:
         parts.extend((packs > 0).then(|| count(packs, "pack", "packs")));
         parts.extend((others > 0).then(|| count(others, "other object", "other objects")));
         parts.push(bytes(lacks.objects.values().sum()));
+        let though = if forgotten { ", though it was forgotten" } else { "" };
         let least = if lacks.at_least { "at least " } else { "" };
         out.warning(&format!(
-            "{} newer and not whole here, the last {} of {}: {least}{} lacking; taking {} of {}, the newest that is whole. \
+            "{} newer and not whole here, the last {} of {}: {least}{} lacking; taking {} of {}, the newest that is whole{though}. \
              An id names any other",
             count(newer.len() as u64, "snapshot is", "snapshots are"),
             newest.id.short(),

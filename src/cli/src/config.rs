@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use fardel_engine::forget::policy::Policy;
 use jiff::civil::Weekday;
 
 use crate::args::GlobalArgs;
-use crate::config_file::{ConfigFile, Day, Job as FileJob, Limits, Rate, Store as FileStore, Text};
+use crate::config_file::{
+    ConfigFile, Day, Job as FileJob, Limits, Rate, Retention, Store as FileStore, Text,
+};
 use crate::error::{Failure, Result};
 use crate::human;
 use crate::location::Location;
@@ -25,6 +28,8 @@ pub struct Config {
     own: Option<Place>,
     /// What must stand on the next command line to mean the same repository and key.
     again: Again,
+    /// What the repository keeps.
+    pub retention: Option<Policy>,
     /// Copies of the repository, by name.
     pub replicas: Vec<Replica>,
     /// The key file that was named.
@@ -61,6 +66,8 @@ pub struct Replica {
     pub name: String,
     /// How fast it may be fed.
     pub limits: Timetable,
+    /// What it keeps.
+    pub retention: Option<Policy>,
     /// When it is to be brought up to date.
     pub schedule: Option<Schedule>,
     place: Place,
@@ -144,6 +151,7 @@ impl Config {
         let replicas = file.replicas.iter().map(|replica| Replica {
             name: replica.name.value.clone(),
             limits: replica.limits.as_ref().map(timetable).unwrap_or_default(),
+            retention: replica.retention.as_ref().map(Retention::policy),
             schedule: replica.schedule.as_ref().map(|schedule| schedule.0.clone()),
             place: Place { text: replica.url.path_or_url(), base: base.clone() },
         });
@@ -175,6 +183,7 @@ impl Config {
             again,
             repository,
             own,
+            retention: file.retention.as_ref().map(Retention::policy),
             replicas: replicas.collect(),
             key_file: key_file
                 .map(|path| here.join(path))
@@ -213,6 +222,22 @@ impl Config {
     /// When this build has no such store.
     pub fn copy(&self, name_or_url: &str, env: &dyn Environment) -> Result<Location> {
         self.by_name(&Place { text: name_or_url.to_owned(), base: env.here() })
+    }
+
+    /// The configured replica that lies at this place.
+    #[must_use]
+    pub fn replica_at(&self, location: &Location) -> Option<&Replica> {
+        self.replicas.iter().find(|replica| replica.location().is_ok_and(|place| place == *location))
+    }
+
+    /// What is kept at this place: a replica's own retention, or the repository's.
+    #[must_use]
+    pub fn retention_at(&self, location: &Location) -> Option<&Policy> {
+        if let Some(replica) = self.replica_at(location) {
+            return replica.retention.as_ref();
+        }
+        let own = self.own.as_ref().and_then(|place| self.by_name(place).ok());
+        self.retention.as_ref().filter(|_| own.is_none_or(|own| own == *location))
     }
 
     /// Every place that the file names: the repository and its copies, by name. One that this build cannot reach is left out.

@@ -13,6 +13,25 @@ use crate::location::Location;
 use crate::schedule;
 use crate::size::Size;
 
+/// A value that is written as a number or as text with a unit, within bounds.
+macro_rules! scalar {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name(pub $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_any(Scalar($parse as fn(&str) -> Result<$inner, String>)).map(Self)
+            }
+        }
+    };
+}
+
+mod retention;
+
+pub use retention::Retention;
+
 /// A configuration beyond this is none, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
@@ -34,6 +53,8 @@ pub struct ConfigFile {
     pub compression: Option<Level>,
     /// What may be used of memory.
     pub memory: Option<Memory>,
+    /// What the repository keeps.
+    pub retention: Option<Retention>,
     /// Copies of the repository.
     #[serde(default)]
     pub replicas: Vec<Replica>,
@@ -71,6 +92,8 @@ pub struct Replica {
     pub url: Text,
     /// How fast it may be fed.
     pub limits: Option<Limits>,
+    /// What it keeps, whatever the repository keeps.
+    pub retention: Option<Retention>,
     /// When it is to be brought up to date.
     pub schedule: Option<Schedule>,
 }
@@ -270,21 +293,6 @@ impl<'de> Deserialize<'de> for Text {
         }
         from.deserialize_str(Expand)
     }
-}
-
-/// A value that is written as a number or as text with a unit, within bounds.
-macro_rules! scalar {
-    ($(#[$doc:meta])* $name:ident($inner:ty), $parse:expr) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub struct $name(pub $inner);
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                from.deserialize_any(Scalar($parse as fn(&str) -> Result<$inner, String>)).map(Self)
-            }
-        }
-    };
 }
 
 scalar!(
@@ -511,6 +519,19 @@ mod tests {
             "{replica}      timetable:\n        - from: 08:00\n          to: 18:00\n          days: [monday]\n"
         ));
         assert!(day.starts_with("8:18: ") && day.contains("unknown variant `monday`"), "{day}");
+        let keep = mistake("retention:\n  keep_dayly: 7\n");
+        assert!(keep.starts_with("2:3: ") && keep.contains("unknown field `keep_dayly`"), "{keep}");
+        let keep = mistake(&format!(
+            "{}    retention:\n      keep_daily: many\n",
+            "replicas:\n  - name: a\n    url: /a\n"
+        ));
+        assert!(keep.starts_with("5:19: ") && keep.contains("`many` is no count"), "{keep}");
+        let keep = mistake("retention:\n  keep_daily: -1\n");
+        assert!(keep.starts_with("2:15: ") && keep.contains("`-1` is no count"), "{keep}");
+        let within = mistake("retention:\n  keep_within: 2 weeks\n");
+        assert!(within.starts_with("2:16: ") && within.contains("14d"), "{within}");
+        let group = mistake("retention:\n  keep_last: 1\n  group_by: owner\n");
+        assert!(group.starts_with("3:13: ") && group.contains("host, sources, tags"), "{group}");
         let kind = mistake("repository: {}\n");
         assert!(kind.starts_with("1:13: ") && kind.contains("expected a text"), "{kind}");
     }

@@ -4,11 +4,17 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use fardel_engine::replicas::COPIED_MARK;
+
 use crate::app::App;
 use crate::args::Copier;
 use crate::error::{Failure, Result};
 use crate::human;
 
+const MARK: &str = "\
+Another tool copies this folder. `fardel prune` keeps here what a copy may still need: until the machine at the other side
+acknowledges something newer with `fardel replica acknowledge`, or for 30 days.
+";
 const STIGNORE: &str = "\
 // Written by `fardel init --for syncthing`. Syncthing does not copy this file: each side has its own.
 // Fardel's own temporary files; everything else is to be copied.
@@ -20,6 +26,7 @@ const STIGNORE: &str = "\
 /// # Errors
 /// When the folder cannot be written.
 pub fn prepare(app: &App, folder: &Path, copier: Copier) -> Result<()> {
+    write_mark(folder)?;
     if copier == Copier::Syncthing {
         write_stignore(app, folder)?;
     }
@@ -29,7 +36,22 @@ pub fn prepare(app: &App, folder: &Path, copier: Copier) -> Result<()> {
     }
     app.out.say(
         "A snapshot counts in a copy when all of it has arrived: `fardel status --repo COPY` says so there.",
+    )?;
+    app.out.say(
+        "What is forgotten stays here for 30 days, since a copy may be behind. `fardel replica acknowledge` at the other side lets \
+         prune go by what has arrived instead: README.md, \"Folders that other tools copy\".",
     )
+}
+
+/// Whoever prunes here has to know; it is copied like the rest.
+fn write_mark(folder: &Path) -> Result<()> {
+    let path = folder.join(COPIED_MARK);
+    let failed = |e| Failure::io(&path, &e, "the repository itself is made; write this file by hand");
+    match OpenOptions::new().write(true).create_new(true).open(&path) {
+        Ok(mut file) => file.write_all(MARK.as_bytes()).and_then(|()| file.sync_all()).map_err(failed),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
 }
 
 fn advice(copier: Copier) -> &'static [&'static str] {

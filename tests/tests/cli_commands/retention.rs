@@ -95,3 +95,43 @@ fn each_copy_has_its_own_retention() {
     assert_eq!((count("repo"), count("copy")), (3, 1));
     sandbox.run(["check", "--repo", "copy", "--level", "data"]).exits(0);
 }
+
+#[test]
+fn the_configuration_says_what_each_place_keeps() {
+    let sandbox = Sandbox::with_repository();
+    let config = "repository: repo\nretention:\n  keep_last: 3\nreplicas:\n  - name: nas\n    url: nas\n    retention:\n      keep_last: 1\n  \
+                  - name: cold\n    url: cold\n";
+    sandbox.write("fardel.yaml", config);
+    let ids = several(&sandbox, 4);
+    sandbox.run(["sync"]).exits(0);
+    let count =
+        |repo: &str| sandbox.run(["snapshots", "--repo", repo, "--json"]).exits(0).of_type("snapshot").len();
+    sandbox.run(["forget"]).exits(0).says("1 snapshot forgotten in this store, 3 snapshots kept");
+    sandbox.run(["forget", "--repo", "nas"]).exits(0).says("3 snapshots forgotten in this store");
+    sandbox.run(["forget", "--repo", "nas"]).exits(0).says("0 snapshots forgotten");
+    sandbox.run(["forget", "--repo", "cold"]).exits(2).complains("retention:").complains("--keep-last");
+    sandbox.run(["forget", "--repo", "elsewhere"]).exits(2).complains("retention:");
+    sandbox.run(["prune", "--repo", "nas", "--grace", "0"]).exits(0);
+    assert_eq!((count("repo"), count("nas"), count("cold")), (3, 1, 4));
+
+    // Its own retention makes no replica late, and nothing goes there again.
+    let status = sandbox.run(["status", "--json"]).exits(0);
+    let behind: Vec<_> = status.of_type("copy").iter().map(|copy| copy["behind"].clone()).collect();
+    assert_eq!(behind, [0, 0, 0]);
+    let sent = sandbox.run(["sync", "--json"]).exits(0).of_type("target");
+    assert!(sent.iter().all(|target| target["packs_copied"] == 0 && target["behind"] == 0), "{sent:?}");
+    sandbox.write("src/last", "last");
+    sandbox.backup(&["src"]);
+    sandbox.run(["sync"]).exits(0);
+    assert_eq!((count("repo"), count("nas"), count("cold")), (4, 2, 5));
+    sandbox.run(["status"]).exits(0);
+    sandbox.run(["check", "--repo", "nas", "--level", "data"]).exits(0);
+    sandbox.run(["restore", &ids[0], "--repo", "cold", "--target", "back"]).exits(0);
+
+    // What stands on the command line counts instead, and so do other groups.
+    sandbox.run(["forget", "--keep-last", "1", "--dry-run"]).exits(0).says("3 snapshots would be forgotten");
+    sandbox.write("fardel.yaml", config.replace("keep_last: 3", "keep_daily: x"));
+    sandbox.run(["forget"]).exits(2).complains("fardel.yaml:3:15: ").complains("`x` is no count");
+    sandbox.write("fardel.yaml", config.replace("keep_last: 1", "keep: 1"));
+    sandbox.run(["forget"]).exits(2).complains("fardel.yaml:8:7: ").complains("unknown field `keep`");
+}

@@ -11,7 +11,8 @@ use crate::size::Size;
 /// `forget`.
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
-    /// These snapshots: ids, the first digits of ids, or `latest` [default: what the --keep options do not keep]
+    /// These snapshots: ids, the first digits of ids, or `latest` [default: what the --keep options do not keep,
+    /// or without these what the configured `retention:` of this place does not]
     #[arg(value_name = "SNAPSHOT", conflicts_with = "policy")]
     pub snapshots: Vec<String>,
     /// What is kept.
@@ -117,6 +118,9 @@ pub struct PruneArgs {
     /// How long the store charges for an object at least: younger packs stay [default: what a bucket keeps objects for]
     #[arg(long, value_name = "TIME", value_parser = parse_wait)]
     pub min_age: Option<Duration>,
+    /// In a folder that another tool copies: prune though another machine did so last; only one side may
+    #[arg(long)]
+    pub take_over: bool,
     /// Say what would be done, and do nothing
     #[arg(short = 'n', long)]
     pub dry_run: bool,
@@ -134,7 +138,11 @@ fn parse_percent(text: &str) -> Result<f64, String> {
     }
 }
 
-fn parse_group_by(text: &str) -> Result<fardel_engine::forget::policy::GroupBy, String> {
+/// What makes a group: any of host, sources, tags.
+///
+/// # Errors
+/// When it is something else.
+pub fn parse_group_by(text: &str) -> Result<fardel_engine::forget::policy::GroupBy, String> {
     let mut by = fardel_engine::forget::policy::GroupBy { host: false, sources: false, tags: false };
     for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
         match word {
@@ -148,7 +156,10 @@ fn parse_group_by(text: &str) -> Result<fardel_engine::forget::policy::GroupBy, 
 }
 
 /// `1y5m7d2h`: years, months, days, hours; each at most once, in this order.
-fn parse_span(text: &str) -> Result<Span, String> {
+///
+/// # Errors
+/// When it is none.
+pub fn parse_span(text: &str) -> Result<Span, String> {
     let bad = || format!("`{text}` is no such time: write for example 14d, 6m or 1y5m7d2h");
     let (mut span, mut rest, mut units) = (Span::new(), text, "ymdh");
     while !rest.is_empty() {

@@ -58,13 +58,10 @@ struct UndoSummary {
 /// # Errors
 /// When nothing can be decided, or the key does not allow it.
 pub fn run(app: &App, args: &ForgetArgs) -> Result<Exit> {
-    let policy = policy(&args.policy, args);
-    if !args.undo && args.snapshots.is_empty() && policy.is_empty() {
-        return Err(Failure::usage(
-            "it was not said what to forget",
-            "name snapshots, or say with --keep-last, --keep-daily and so on what is kept",
-        ));
-    }
+    let policy = match (args.undo, &args.snapshots[..]) {
+        (false, []) => policy(app, args)?,
+        _ => Policy::default(),
+    };
     let opened = open::open(&app.config, Access::Key)?;
     open::make_cache(&app.config.cache)?;
     if args.undo {
@@ -95,7 +92,24 @@ pub fn run(app: &App, args: &ForgetArgs) -> Result<Exit> {
     Ok(pruned)
 }
 
-fn policy(keep: &PolicyArgs, args: &ForgetArgs) -> Policy {
+/// What the command line says is kept; if that is nothing, what the configuration says of this place.
+fn policy(app: &App, args: &ForgetArgs) -> Result<Policy> {
+    let said = said(&args.policy, args);
+    if !said.is_empty() {
+        return Ok(said);
+    }
+    let location = app.config.location()?;
+    let configured = app.config.retention_at(&location).filter(|policy| !policy.is_empty());
+    let policy = configured.cloned().ok_or_else(|| {
+        Failure::usage(
+            format!("{location}: it was not said what to forget here"),
+            "name snapshots, or say what is kept: with --keep-last, --keep-daily and so on, or with `retention:` in fardel.yaml",
+        )
+    })?;
+    Ok(Policy { group_by: args.group_by.unwrap_or(policy.group_by), ..policy })
+}
+
+fn said(keep: &PolicyArgs, args: &ForgetArgs) -> Policy {
     let count = |count: Option<u32>| count.unwrap_or(0);
     Policy {
         last: count(keep.keep_last),

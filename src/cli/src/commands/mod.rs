@@ -14,6 +14,7 @@ pub mod man;
 pub mod pin;
 pub mod probe;
 pub mod prune;
+pub mod replica;
 pub mod restore;
 pub mod snapshots;
 pub mod status;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use fardel_engine::prune::{self, Planned, PruneOptions, PruneReport};
+use fardel_engine::prune::{self, HeldUp, Planned, PruneOptions, PruneReport};
 use fardel_engine::status::Amount;
 use serde::Serialize;
 
@@ -13,8 +13,18 @@ use crate::config::Process;
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::human::{self, bytes, count};
-use crate::open::{self, Access};
+use crate::open::{self, Access, Opened};
 use crate::progress::Progress;
+
+/// What stays for a replica that another tool makes.
+#[derive(Serialize)]
+struct HeldUpLine {
+    replica: Option<String>,
+    snapshot_id: String,
+    since: String,
+    packs: u64,
+    bytes: u64,
+}
 
 #[derive(Serialize)]
 struct PlanSummary {
@@ -38,6 +48,9 @@ struct PlanSummary {
     young_byte_days: f64,
     min_age_seconds: u64,
     no_repack: Option<String>,
+    grace_seconds: u64,
+    held_up_by: Vec<HeldUpLine>,
+    silent_replicas: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -60,6 +73,9 @@ struct Summary<'a> {
     locked: &'a [String],
     unreadable: &'a [String],
     no_repack: Option<&'a str>,
+    grace_seconds: u64,
+    held_up_by: Vec<HeldUpLine>,
+    silent_replicas: &'a [String],
     duration_seconds: f64,
 }
 
@@ -74,7 +90,12 @@ pub fn run(app: &App, args: &PruneArgs) -> Result<Exit> {
         None => open::open(&app.config, Access::Key)?,
     };
     open::make_cache(&app.config.cache)?;
-    let options = options(app, args);
+    let options = PruneOptions {
+        replica: args.replica.is_some() || app.config.replica_at(&opened.location).is_some(),
+        copied: opened.catalog.is_copied(),
+        take_over: args.take_over,
+        ..options(app, args)
+    };
     let progress = Progress::begin(&app.out, "looking at", "packs");
     let plan = prune::plan(&opened.repo, &options, &progress);
     drop(progress);
@@ -84,14 +105,16 @@ pub fn run(app: &App, args: &PruneArgs) -> Result<Exit> {
         app.out.warning(&format!("nothing is written anew: {why}"));
     }
     if args.dry_run {
-        foretell(app, &planned, &options)?;
+        foretell(app, &planned)?;
+        hold_ups(app, &opened, &planned)?;
         return Ok(Exit::Done);
     }
     let progress = Progress::begin(&app.out, "pruning", "packs");
     let ran = plan.run(&progress);
     drop(progress);
     let report = ran?;
-    tell(app, &planned, &report, &options)?;
+    tell(app, &planned, &report)?;
+    hold_ups(app, &opened, &planned)?;
     app.out.summary(&summary(&planned, &report, begun))?;
     Ok(if report.swept.denied.is_empty() { Exit::Done } else { Exit::Failed })
 }
@@ -105,9 +128,9 @@ fn options(app: &App, args: &PruneArgs) -> PruneOptions {
         max_repack: args.max_repack.map_or(usual.max_repack, |size| size.0),
         repack: !args.no_repack,
         min_age: args.min_age.unwrap_or(usual.min_age),
-        replica: args.replica.is_some(),
         memory: app.config.memory,
         packer: packer(app),
+        ..usual
     }
 }
 
@@ -115,7 +138,53 @@ fn packs(amount: &Amount) -> String {
     format!("{} of {}", count(amount.objects, "pack", "packs"), bytes(amount.bytes))
 }
 
-fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> {
+/// Says for whom something stays that nobody else needs.
+fn hold_ups(app: &App, opened: &Opened, planned: &Planned) -> Result<()> {
+    let (out, time) = (&app.out, human::time);
+    for held in &planned.held_up {
+        let (snapshot, stays) = (held.snapshot.short(), packs(&held.packs));
+        out.say(match &held.replica {
+            Some(replica) => format!(
+                "replica {replica} holds up {stays}: it acknowledged snapshot {snapshot} on {} and nothing newer since; if it \
+                 never comes back: `{}`",
+                time(&held.since),
+                app.command(&format!("replica strike {replica}"), &opened.location)
+            ),
+            None => format!(
+                "left {stays} of snapshot {snapshot} of {}: for copies that acknowledged nothing one old snapshot stays whole",
+                time(&held.since)
+            ),
+        })?;
+    }
+    if !planned.patient {
+        return Ok(());
+    }
+    let grace = human::duration(planned.grace);
+    out.say(match planned.silent.first() {
+        None => format!(
+            "another tool copies this folder, and no replica acknowledged what it got: what is condemned stays for {grace}; \
+             `fardel replica acknowledge` at the other side lets it go sooner"
+        ),
+        Some(replica) => format!(
+            "replica {replica} acknowledged nothing that is still to be had here: what is condemned stays for {grace}, or until it \
+             does, or until `{}`",
+            app.command(&format!("replica strike {replica}"), &opened.location)
+        ),
+    })
+}
+
+fn lines_of(held_up: &[HeldUp]) -> Vec<HeldUpLine> {
+    let line = |held: &HeldUp| HeldUpLine {
+        replica: held.replica.clone(),
+        snapshot_id: held.snapshot.to_string(),
+        since: held.since.clone(),
+        packs: held.packs.objects,
+        bytes: held.packs.bytes,
+    };
+    held_up.iter().map(line).collect()
+}
+
+fn foretell(app: &App, planned: &Planned) -> Result<()> {
     let out = &app.out;
     out.say(format!(
         "{} are here, {} within needed ones is not used",
@@ -123,9 +192,9 @@ fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> 
         bytes(planned.unused_bytes)
     ))?;
     out.say(format!("would delete       {}", packs(&planned.sweep)))?;
-    let after = match options.grace.is_zero() {
+    let after = match planned.grace.is_zero() {
         true => ", and delete them at once".into(),
-        false => format!(", for a run after {}", human::duration(options.grace)),
+        false => format!(", for a run after {}", human::duration(planned.grace)),
     };
     out.say(format!("would condemn      {}{after}", packs(&planned.condemn)))?;
     let retold = count(planned.snapshots_retold, "snapshot", "snapshots");
@@ -167,10 +236,13 @@ fn foretell(app: &App, planned: &Planned, options: &PruneOptions) -> Result<()> 
         young_byte_days: planned.young_byte_days,
         min_age_seconds: planned.min_age.as_secs(),
         no_repack: planned.no_repack.clone(),
+        grace_seconds: planned.grace.as_secs(),
+        held_up_by: lines_of(&planned.held_up),
+        silent_replicas: planned.silent.clone(),
     })
 }
 
-fn tell(app: &App, planned: &Planned, report: &PruneReport, options: &PruneOptions) -> Result<()> {
+fn tell(app: &App, planned: &Planned, report: &PruneReport) -> Result<()> {
     let out = &app.out;
     for why in report.unreadable.iter().chain(&report.swept.blocked) {
         out.warning(&human::shown(format!("{why}: it stays as it is; `fardel check` tells more").as_bytes()));
@@ -198,7 +270,7 @@ fn tell(app: &App, planned: &Planned, report: &PruneReport, options: &PruneOptio
     let others = count(report.swept.others.objects, "other object", "other objects");
     out.say(format!("deleted {deleted} and {others}"))?;
     if report.waiting.objects > 0 {
-        let grace = human::duration(options.grace);
+        let grace = human::duration(planned.grace);
         out.say(format!("condemned {}: a prune after {grace} deletes them", packs(&report.waiting)))?;
     }
     if planned.young.objects > 0 {
@@ -228,6 +300,9 @@ fn summary<'a>(planned: &'a Planned, report: &'a PruneReport, begun: Instant) ->
         locked: &report.swept.locked,
         unreadable: &report.unreadable,
         no_repack: planned.no_repack.as_deref(),
+        grace_seconds: planned.grace.as_secs(),
+        held_up_by: lines_of(&planned.held_up),
+        silent_replicas: &planned.silent,
         duration_seconds: begun.elapsed().as_secs_f64(),
     }
 }

@@ -59,11 +59,8 @@ impl Collector {
 
     pub fn step(&mut self, world: &mut World) {
         let others = |object: &Object| matches!(object, Object::Manifest(_) | Object::Seal(_));
-        let tombs_first = world.rule == Rule::TombsFirst;
         match self.step {
             0 => self.there = world.source.clone(),
-            1 | 5 if tombs_first => self.list(world, is_tomb),
-            3 | 7 if tombs_first => self.list(world, is_ack),
             1 | 5 => self.list(world, is_ack),
             2 | 6 => self.list(world, others),
             3 | 7 => self.list(world, is_tomb),
@@ -187,7 +184,7 @@ impl Collector {
                 heed.spent.extend(line[keep..].iter().map(|number| Object::Ack(*replica, *number)));
             }
         }
-        heed.patient = heard < lines.len() || lines.is_empty();
+        heed.patient = lines.is_empty() || heard < lines.len() && world.rule != Rule::NoneWhenNoneCounts;
         if heed.patient && world.rule != Rule::Impatient {
             let good: Vec<_> = self.listed().filter(|number| self.counts(world, *number)).collect();
             let old = |number: &usize| world.now - world.snapshots[*number].created >= PATIENCE;

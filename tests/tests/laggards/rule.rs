@@ -9,27 +9,24 @@ pub enum Rule {
     NoAcks,
     /// The newest acknowledgement keeps, whether it counts or not.
     NewestAlone,
-    /// Where none counts, nothing is kept.
+    /// Where none counts, nothing is kept, and nobody waits.
     NoneWhenNoneCounts,
     /// What is condemned counts like anything else.
     DoomedCounts,
     /// Forgotten manifests are swept without being announced.
     Unannounced,
-    /// Tombs are listed before the acknowledgements.
-    TombsFirst,
     /// Without acknowledgements the usual grace holds, and no generation is kept.
     Impatient,
 }
 
 impl Rule {
     /// The weaker ones for replicas that acknowledge, and for those that do not.
-    pub const WEAKER: [(Self, bool); 7] = [
+    pub const WEAKER: [(Self, bool); 6] = [
         (Self::NoAcks, true),
         (Self::NewestAlone, true),
         (Self::NoneWhenNoneCounts, true),
         (Self::DoomedCounts, true),
         (Self::Unannounced, true),
-        (Self::TombsFirst, true),
         (Self::Impatient, false),
     ];
 }

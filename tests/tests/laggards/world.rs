@@ -145,8 +145,8 @@ impl World {
                 && !self.tombs_in(&self.source).any(|tomb| tomb.packs.contains(pack))
         };
         let earlier = self.snapshots.last().map(|last| last.packs.clone()).unwrap_or_default();
-        let mut packs: Vec<_> = earlier.into_iter().filter(|_| chance.one_in(3)).filter(usable).collect();
-        for _ in 0..=chance.below(2) {
+        let mut packs: Vec<_> = earlier.into_iter().filter(|_| !chance.one_in(3)).filter(usable).collect();
+        for _ in 0..chance.below(3) {
             packs.push(self.packs);
             self.source.insert(Object::Pack(self.packs));
             self.packs += 1;

@@ -60,7 +60,8 @@ fn advice(copier: Copier) -> &'static [&'static str] {
             "For Syncthing, in the settings of this folder:",
             "  - here: Folder Type \"Send Only\" if no other machine backs up into it;",
             "  - on every receiver: File Pull Order \"Oldest First\", so that whole snapshots arrive one after the other;",
-            "  - on every receiver: Folder Type \"Receive Only\" unless that machine backs up too.",
+            "  - on every receiver: Folder Type \"Receive Only\" unless that machine backs up too;",
+            "  - \"Send & Receive\" on both sides if receivers are to acknowledge what they got: else that does not come back.",
         ],
         Copier::Nextcloud => &[
             "For the client of Nextcloud, on every machine:",

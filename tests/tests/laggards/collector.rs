@@ -186,10 +186,12 @@ impl Collector {
         }
         heed.patient = lines.is_empty() || heard < lines.len() && world.rule != Rule::NoneWhenNoneCounts;
         if heed.patient && world.rule != Rule::Impatient {
-            let good: Vec<_> = self.listed().filter(|number| self.counts(world, *number)).collect();
-            let old = |number: &usize| world.now - world.snapshots[*number].created >= PATIENCE;
-            let newest_old = good.iter().rev().copied().find(old);
-            heed.snapshots.extend(newest_old.or(good.first().copied()));
+            let mut all: Vec<_> = self.listed().collect();
+            all.sort_unstable_by(|a, b| b.cmp(a));
+            let is_old = |number: usize| world.now - world.snapshots[number].created >= PATIENCE;
+            let counts = |number: &usize| is_old(*number) && self.counts(world, *number);
+            let keep = how_many_keep(all.iter().map(counts));
+            heed.snapshots.extend(&all[..keep]);
         }
         heed
     }

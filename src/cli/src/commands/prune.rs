@@ -151,7 +151,7 @@ fn hold_ups(app: &App, opened: &Opened, planned: &Planned) -> Result<()> {
                 app.command(&format!("replica strike {replica}"), &opened.location)
             ),
             None => format!(
-                "left {stays} of snapshot {snapshot} of {}: for copies that acknowledged nothing one old snapshot stays whole",
+                "left {stays}: for copies that acknowledged nothing, snapshot {snapshot} of {} stays, and all newer ones",
                 time(&held.since)
             ),
         })?;

@@ -11,10 +11,10 @@
 //!   while somebody deletes what no tomb announced.
 //! - Acknowledgements are listed *before* manifests and tombs: whoever deletes condemned before, and listed them after that.
 //! - Without one that counts, of some replica or at all, only time is left: a copier is trusted to be at most [`PATIENCE`] behind. What is
-//!   condemned waits as long, and the newest snapshot that is older than that stays: every replica has got it. While none is so old, the
-//!   oldest stays.
+//!   condemned waits as long. Of all snapshots, the newest that could be counted on and is older than that stays, for every replica
+//!   has got it, and so do all newer ones; when there is none, all do.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use fardel_format::ack::Ack;
@@ -146,26 +146,26 @@ impl Heed {
         self.keeps.push(keep);
     }
 
-    /// The newest snapshot that was here for so long that every copier has it; while there is none, the oldest, which will be.
+    /// The newest snapshot that was here for so long that every copier has it, and all newer ones; all, while there is none.
     fn keep_a_generation(&mut self, judge: &Judge<'_>) -> Result<()> {
         let now = Timestamp::now();
         let mut all: Vec<_> = judge.survey.manifests.iter().collect();
-        all.sort_by(|a, b| (&a.manifest.created, a.name).cmp(&(&b.manifest.created, b.name)));
-        let young = |found: &Found| since(&found.manifest.created, now) < PATIENCE;
-        let first_young = all.iter().position(|found| young(found)).unwrap_or(all.len());
-        let (old, young) = all.split_at(first_young);
-        for found in old.iter().rev().chain(young) {
-            let judged = judge.of_manifest(found, None)?;
-            if judged.counts {
-                self.keep(Keep {
-                    replica: None,
-                    snapshot: found.manifest.snapshot,
-                    manifest: found.name.hash,
-                    since: found.manifest.created.clone(),
-                    packs: judged.packs,
-                });
-                break;
-            }
+        all.sort_by(|a, b| (&b.manifest.created, b.name).cmp(&(&a.manifest.created, a.name)));
+        let mut judged = Vec::new();
+        for found in all {
+            let Judged { counts, packs, .. } = judge.of_manifest(found, None)?;
+            let is_old = since(&found.manifest.created, now) >= PATIENCE;
+            judged.push((found, packs, counts && is_old));
+        }
+        let keep = how_many_keep(judged.iter().map(|(.., counts)| *counts));
+        for (found, packs, _) in judged.into_iter().take(keep) {
+            self.keep(Keep {
+                replica: None,
+                snapshot: found.manifest.snapshot,
+                manifest: found.name.hash,
+                since: found.manifest.created.clone(),
+                packs,
+            });
         }
         Ok(())
     }
@@ -177,23 +177,26 @@ impl Heed {
         PruneOptions { grace, ..options.clone() }
     }
 
-    /// Who holds up how much.
+    /// Who holds up how much. Of each the oldest snapshot is told: the one that nothing newer replaces yet.
     #[must_use]
     pub fn held_up(&self, survey: &Survey) -> Vec<HeldUp> {
         let mut seen = HashSet::new();
-        let held = self.keeps.iter().map(|keep| {
-            let mut packs = Amount::default();
-            for ((hash, generation), size) in &keep.packs {
-                let needed = survey.live.packs.contains_key(hash)
-                    || survey.live.copies.contains(&(*hash, *generation));
-                if !needed && seen.insert((keep.replica.clone(), *hash, *generation)) {
-                    packs.add(*size);
-                }
-            }
-            let Keep { replica, snapshot, since, .. } = keep.clone();
-            HeldUp { replica, snapshot, since, packs }
-        });
-        held.filter(|held| held.packs.objects > 0).collect()
+        let mut held: BTreeMap<Option<&String>, HeldUp> = BTreeMap::new();
+        for Keep { replica, snapshot, since, packs, .. } in &self.keeps {
+            let (snapshot, since) = (*snapshot, since.clone());
+            let new = HeldUp { replica: replica.clone(), snapshot, since, packs: Amount::default() };
+            let packs = packs.iter().filter(|((hash, generation), _)| {
+                let id = (*hash, *generation);
+                let needed = survey.live.packs.contains_key(hash) || survey.live.copies.contains(&id);
+                !needed && seen.insert((replica, id))
+            });
+            let sizes: Vec<_> = packs.map(|(_, size)| *size).collect();
+            let before = held.get(&replica.as_ref()).map(|held| held.packs).unwrap_or_default();
+            let held = held.entry(replica.as_ref()).or_insert_with(|| new.clone());
+            *held = HeldUp { packs: before, ..new };
+            sizes.into_iter().for_each(|size| held.packs.add(size));
+        }
+        held.into_values().filter(|held| held.packs.objects > 0).collect()
     }
 }
 

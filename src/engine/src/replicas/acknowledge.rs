@@ -122,14 +122,13 @@ fn newest_held<'a>(
     own: Option<WriterId>,
 ) -> Result<(Held<'a>, u64)> {
     let mut wholeness = Wholeness::new(repo, catalog);
-    let mut newer = 0;
-    for sealed in snapshots.sealed.iter().rev().filter(|sealed| Some(sealed.writer) != own) {
+    let newest_first = snapshots.sealed.iter().rev().filter(|sealed| Some(sealed.writer) != own);
+    for (newer, sealed) in newest_first.enumerate() {
         if wholeness.lacks(sealed)?.is_nothing()
             && let Some(generations) = generations(repo, catalog, &snapshots.tombs, sealed)?
         {
-            return Ok((Held { sealed, generations }, newer));
+            return Ok((Held { sealed, generations }, newer as u64));
         }
-        newer += 1;
     }
     let others = if own.is_some() { " that another machine wrote" } else { "" };
     Err(Error::NotFound(format!("no snapshot{others} is whole here: there is nothing to acknowledge yet")))

@@ -73,8 +73,8 @@ fn make_the_collected_fixture() {
     user.writes("fifth", 1_000);
     user.backs_up();
     let repository = work.path().join("repository");
-    let seals = names(&repository).into_iter().filter(|name| name.starts_with("seals/"));
-    fs::remove_file(repository.join(seals.last().unwrap())).unwrap();
+    let mut seals = names(&repository).into_iter().filter(|name| name.starts_with("seals/"));
+    fs::remove_file(repository.join(seals.next_back().unwrap())).unwrap();
     user.runs(&now);
     user.writes("fleeting", 300);
     kept.push(user.backs_up());

@@ -63,11 +63,10 @@ fn a_prune_leaves_what_the_bucket_keeps() {
     };
     let with_garbage = |user: &User| {
         user.run(&["init", "--recovery-file", "recovery"]).exits(0);
+        user.sandbox.write("other/file", "nobody else has that\n");
+        let other = user.run(&["backup", "other", "--json"]).exits(0);
         user.run(&["backup", "src"]).exits(0);
-        user.sandbox.write("src/one", "something else\n");
-        user.sandbox.settle();
-        user.run(&["backup", "src"]).exits(0);
-        user.run(&["forget", "-l", "1"]).exits(0);
+        user.run(&["forget", other.summary()["snapshot_id"].as_str().unwrap()]).exits(0);
         user.run(&["prune", "--grace", "0", "--json"]).exits(0)
     };
     let keeps = user(ceph.make_locked_bucket("pruned-and-kept", Some("<Days>30</Days>")));

@@ -68,6 +68,10 @@ fn play(sequences: u64) {
     let (mut played, mut told) = (Ok(()), Duration::ZERO);
     while played.is_ok() && stage.sequences() < sequences {
         played = runner.run(&plays, |(history, steps, is_thorough)| stage.play(history, &steps, is_thorough));
+        if began.elapsed() > told + TELL {
+            told = began.elapsed();
+            tell(&format!("many hosts: {} sequences after {} s", stage.sequences(), told.as_secs()));
+        }
     }
     tell(&format!("many hosts: {}; seed {seed}, {:.0} s", stage.counts(), began.elapsed().as_secs_f64()));
     match played {

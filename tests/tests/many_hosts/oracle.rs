@@ -61,7 +61,7 @@ impl Oracle {
         }
         self.contents(site, model, &repo, &catalog, &snapshots, again)?;
         match site.act(&Act::Check { store: number }, Arc::new(site.stores[number].clone())).done {
-            Ok(Done::Checked { wrong: Some(wrong) }) => Err(format!("check finds {wrong}")),
+            Ok(Done::Checked { wrong }) => model.finds_nothing(number, &wrong),
             Ok(_) => Ok(()),
             Err(error) => Err(error.to_string()),
         }

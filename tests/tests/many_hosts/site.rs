@@ -62,7 +62,7 @@ pub enum Done {
     Undone { back: Vec<SnapshotId>, gone: Vec<SnapshotId> },
     Pruned { swept: u64, retold: u64 },
     Carried(Box<TargetReport>),
-    Checked { wrong: Option<String> },
+    Checked { wrong: Vec<String> },
 }
 
 /// How an act ended.
@@ -286,7 +286,8 @@ impl Site {
         };
         let options = CheckOptions { level: Level::Data, impact: false, ..CheckOptions::default() };
         let report = check::check(&repo, &catalog, &options, &Silent::default())?;
-        Ok(Done::Checked { wrong: report.errors.first().map(|found| format!("{found:?}")) })
+        let wrong = report.errors.iter().map(|found| format!("{}: {found:?}", found.object));
+        Ok(Done::Checked { wrong: wrong.collect() })
     }
 }
 

@@ -456,7 +456,7 @@ pub struct Hooked {
     /// 0: an honest store; 1: its listings may lag; 2: it deletes no pack; 3: a lock keeps packs and tombs; 4: it says that it
     /// keeps everything for a day.
     lags: AtomicU64,
-    refuses: std::sync::Mutex<Option<String>>,
+    refuses: Arc<std::sync::Mutex<Option<String>>>,
 }
 
 impl std::fmt::Debug for Hooked {

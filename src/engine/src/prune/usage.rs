@@ -138,7 +138,8 @@ pub fn of_packs(
     Ok(used)
 }
 
-/// Snapshots that a new manifest may tell of anew, one for each id.
+/// What a new manifest may replace: every root that is sealed. One that was replaced by a manifest which a collector gave up is a
+/// root as well: the other may be void.
 pub fn movable(survey: &Survey) -> Vec<&Sealed> {
     let standing: HashSet<_> = survey
         .manifests
@@ -146,7 +147,7 @@ pub fn movable(survey: &Survey) -> Vec<&Sealed> {
         .filter(|found| found.standing == Standing::Sealed)
         .map(|found| (found.writer, found.name))
         .collect();
-    let sealed = survey.snapshots.sealed.iter();
+    let sealed = survey.snapshots.sealed.iter().chain(&survey.snapshots.superseded);
     sealed.filter(|sealed| standing.contains(&(sealed.writer, sealed.name))).collect()
 }
 

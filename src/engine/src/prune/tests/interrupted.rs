@@ -128,3 +128,37 @@ fn a_sweep_of_what_an_earlier_run_condemned() {
         },
     );
 }
+
+/// A collector condemns what a compaction has not sealed yet; that seals, and dies before it tells of the snapshot once more. What it
+/// replaced is needed still, since the other may be void, until the next compaction replaces it for good.
+#[test]
+fn a_compaction_that_dies_when_it_was_given_up() {
+    let fixture = fixture();
+    let ids = scene(&fixture);
+    let before = copy_of(&fixture.store);
+    let count = {
+        let store = Arc::new(Hooked::new(copy_of(&before)));
+        prune_in(&fixture, store.clone(), &at_once()).unwrap();
+        store.calls()
+    };
+    let fixture = Arc::new(fixture);
+    for at in 0..count {
+        let when = format!("given up at {at} of {count}");
+        let store = copy_of(&before);
+        let refuses = Arc::new(std::sync::Mutex::new(None));
+        let (shared, same, dies) = (fixture.clone(), store.clone(), refuses.clone());
+        let hook = move || {
+            let condemns = PruneOptions { unfinished: Duration::ZERO, repack: false, ..in_time() };
+            prune_in(&shared, Arc::new(same), &condemns).unwrap();
+            *dies.lock().unwrap() = Some("manifests/".into());
+        };
+        let hooked = Hooked { refuses, ..Hooked::before(store.clone(), at, hook) };
+        let _ = prune_in(&fixture, Arc::new(hooked), &at_once());
+        assert_holds(&fixture, &store, &ids[3..], &when);
+        for _ in 0..4 {
+            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap();
+        }
+        assert_holds(&fixture, &store, &ids[3..], &when);
+        assert_nothing_to_do(&fixture, &store, &when);
+    }
+}

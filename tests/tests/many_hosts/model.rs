@@ -178,13 +178,15 @@ impl Model {
 }
 
 impl Model {
-    /// That a check found nothing in a store. Where no replication came to its end, key files may be lacking, and that is told.
+    /// That a check found nothing in a store. Where no replication came to its end, key files and records of signers may be
+    /// lacking, and that is told.
     ///
     /// # Errors
     /// What it found.
     pub fn finds_nothing(&self, store: usize, found: &[String]) -> Result {
         let is_new = store > 0 && self.carried[store].is_empty();
-        match found.iter().find(|found| !(is_new && found.starts_with("keys/"))) {
+        let comes = |found: &str| is_new && (found.starts_with("keys/") || found.starts_with("signers/"));
+        match found.iter().find(|found| !comes(found)) {
             Some(found) => Err(format!("check finds {found}")),
             None => Ok(()),
         }

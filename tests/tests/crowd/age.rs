@@ -20,8 +20,6 @@ use crate::round;
 pub const WRITERS: usize = 4;
 /// Hosts that collect.
 pub const COLLECTORS: usize = 2;
-/// Rounds in one repository.
-const ROUNDS: u64 = 8;
 /// How all of them make packs: quickly, and small ones.
 const CONFIGURATION: &str = "chunk_size: 16KiB\ncompression: 1\nmemory: 128MiB\n";
 /// Runs of a collector after which it has nothing left to do.
@@ -107,7 +105,7 @@ impl<'a> Age<'a> {
         if self.place.asks_for_the_time() {
             self.a_clock_that_is_days_off_is_refused()?;
         }
-        for number in 0..rounds.min(ROUNDS) {
+        for number in 0..rounds.min(self.place.rounds()) {
             if Instant::now() > until {
                 break;
             }

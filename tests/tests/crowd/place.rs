@@ -43,6 +43,23 @@ impl Place {
         }
     }
 
+    /// Rounds in one repository. Each forget and each prune adds a tomb that everybody reads from then on, so that requests which take
+    /// their time soon take all of it.
+    pub fn rounds(&self) -> u64 {
+        match self {
+            Self::Folder(_) => 8,
+            Self::Ceph(_) => 3,
+        }
+    }
+
+    /// How often a collector may go on in a round, for the same reason.
+    pub fn turns(&self) -> usize {
+        match self {
+            Self::Folder(_) => usize::MAX,
+            Self::Ceph(_) => 2,
+        }
+    }
+
     /// Whether it refuses clocks that are far off.
     pub fn asks_for_the_time(&self) -> bool {
         matches!(self, Self::Ceph(_))

@@ -171,14 +171,15 @@ fn note(age: &Age<'_>, writer: &Writer, version: usize, ended: &Ended) -> Result
 /// Forgets and prunes for as long as others are at work, and once more.
 fn collect(age: &Age<'_>, machine: &Machine, mut chance: Chance, working: &AtomicUsize) -> Result {
     std::thread::sleep(a_moment(&mut chance));
-    loop {
-        let is_last = working.load(SeqCst) == 0;
+    for turn in 1.. {
+        let is_last = working.load(SeqCst) == 0 || turn == age.place.turns();
         forget(age, machine, &mut chance)?;
         prune(age, machine, &mut chance)?;
         if is_last {
-            return Ok(());
+            break;
         }
     }
+    Ok(())
 }
 
 fn forget(age: &Age<'_>, machine: &Machine, chance: &mut Chance) -> Result {

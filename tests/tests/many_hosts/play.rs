@@ -54,8 +54,8 @@ struct Counts {
 }
 
 /// What comes from a seed for one purpose.
-pub fn chance(seed: u64, what: &str) -> TestRng {
-    TestRng::from_seed(RngAlgorithm::ChaCha, &Chance::of(seed, what, 0).bytes(32))
+pub fn chance(seed: u64, what: &str, number: u64) -> TestRng {
+    TestRng::from_seed(RngAlgorithm::ChaCha, &Chance::of(seed, what, number).bytes(32))
 }
 
 impl Stage {
@@ -65,7 +65,7 @@ impl Stage {
         let new =
             History { site, model: Model::default(), files: Default::default(), caches: Default::default() };
         let mut stage = Self { histories: vec![new], oracle: Oracle::default(), counts: Mutex::default() };
-        let mut runner = TestRunner::new_with_rng(Config::default(), chance(seed, "histories"));
+        let mut runner = TestRunner::new_with_rng(Config::default(), chance(seed, "histories", 0));
         while stage.histories.len() < HISTORIES {
             let steps = proptest::collection::vec(any_step(), STEPS).new_tree(&mut runner);
             let steps = steps.expect("nothing is refused").current();

@@ -163,12 +163,15 @@ impl Act {
 
     /// The store that it may change, if it is one that does.
     pub fn changes(&self) -> Option<usize> {
-        let changes = match self {
-            Self::Change { .. } | Self::Check { .. } | Self::DropCache { .. } => false,
-            Self::PoisonCache { .. } | Self::Tomorrow => false,
-            _ => true,
-        };
-        changes.then(|| self.store())
+        let stays = matches!(
+            self,
+            Self::Change { .. }
+                | Self::Check { .. }
+                | Self::DropCache { .. }
+                | Self::PoisonCache { .. }
+                | Self::Tomorrow
+        );
+        (!stays).then(|| self.store())
     }
 
     /// The store that it is about.

@@ -52,7 +52,7 @@ struct Effort {
 }
 
 /// Rounds in CI, in a folder and on Ceph.
-const FOLDER: Effort = Effort { rounds: 80, longest: Duration::from_secs(600) };
+const FOLDER: Effort = Effort { rounds: 76, longest: Duration::from_secs(600) };
 const CEPH: Effort = Effort { rounds: 24, longest: Duration::from_secs(600) };
 /// Rounds of a soak.
 const SOAK_FOLDER: Effort = Effort { rounds: 8_000, longest: Duration::from_secs(24 * 3600) };

@@ -66,6 +66,9 @@ fn play(sequences: u64) {
     let plays = (0..stage.histories(), steps, proptest::bool::weighted(THOROUGH));
     let (mut played, mut told, mut batch) = (Ok(()), Duration::ZERO, 0);
     while played.is_ok() && stage.sequences() < sequences {
+        // A runner counts its cases once and for all.
+        let mut runner = TestRunner::new_with_rng(config.clone(), play::chance(seed, "plays", batch));
+        batch += 1;
         played = runner.run(&plays, |(history, steps, is_thorough)| stage.play(history, &steps, is_thorough));
         if began.elapsed() > told + TELL {
             told = began.elapsed();

@@ -149,7 +149,7 @@ impl Tombs {
                 pins.into_iter().for_each(|pin| self.unpinned.entry(pin).or_default().push(signed));
             }
             Takes::Condemn { packs, others } if maintains => {
-                self.collector = self.collector.take().max(Some((tomb.created.clone(), by)));
+                self.collector = self.collector.take().max(Some((created.to_owned(), by)));
                 for PackName { hash, generation } in packs {
                     self.condemned.entry((hash, generation)).or_insert_with(|| created.to_owned());
                 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -64,6 +65,10 @@ impl Store for Meanwhile {
 
     fn capabilities(&self) -> Capabilities {
         self.inner.capabilities()
+    }
+
+    async fn retention(&self) -> Result<Duration> {
+        self.inner.retention().await
     }
 
     async fn check_room(&self) -> Result<()> {

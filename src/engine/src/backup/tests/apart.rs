@@ -178,8 +178,7 @@ fn alone(store: &MemoryStore, writer: &Writer, cache: &str) -> Vec<Call> {
     let trace = Trace::default();
     let writer = Writer { cache: writer.cache.with_file_name(cache), ..writer.clone() };
     writer.backs_up(Traced::new(&copy_of(store), writer.name, &trace, None));
-    let calls = trace.lock().unwrap().clone();
-    calls
+    trace.lock().unwrap().clone()
 }
 
 /// Stops `one` at each of its calls, on either side of it, and lets `other` run to its end meanwhile.

@@ -56,6 +56,8 @@ impl Model {
             }
             match &ended.done {
                 Err(_) if cut => self.interrupted(act, ended),
+                // No replication has brought its registration there yet.
+                Err(Error::Key(_)) if act.store() > 0 && self.carried[act.store()].is_empty() => {}
                 Err(error) if together && may_be_overtaken(error) => self.interrupted(act, ended),
                 Err(error) => return Err(format!("{act:?} failed: {error}")),
                 Ok(done) => self.done(act, done, together, day)?,

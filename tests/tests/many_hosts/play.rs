@@ -20,7 +20,7 @@ const HISTORIES: usize = 32;
 /// So many of them go on from each other; then one is new again.
 const AGES: usize = 4;
 /// Steps between a history and the next.
-const STEPS: usize = 6;
+const STEPS: usize = 12;
 
 /// Everything that sequences share.
 pub struct Stage {

@@ -129,7 +129,7 @@ fn any_act() -> impl Strategy<Value = Act> {
 fn lasting() -> impl Strategy<Value = Act> {
     let (host, which, days) = (|| 0..HOSTS, || 0..8_usize, || 0..3_usize);
     prop_oneof![
-        6 => host().prop_map(|host| Act::Backup { host }),
+        9 => host().prop_map(|host| Act::Backup { host }),
         3 => (host(), 1..3_u32, any::<bool>()).prop_map(|(host, keep, everywhere)| Act::Forget { host, keep, everywhere }),
         1 => (host(), which()).prop_map(|(host, which)| Act::Pin { host, which }),
         1 => (0..2_usize, which()).prop_map(|(host, which)| Act::Unpin { host, which }),

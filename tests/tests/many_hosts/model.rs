@@ -199,7 +199,7 @@ impl Model {
 fn may_be_overtaken(error: &Error) -> bool {
     match error {
         Error::NotFound(_) | Error::Refused(_) => true,
-        // What was to be read was swept after it was listed: a sync ends then, and the next one goes on.
+        // What was to be read was swept after it was listed.
         Error::Store(error) => error.kind == fardel_store::ErrorKind::NotFound,
         Error::Damaged(why) => why.contains("run it again") || why.contains("meanwhile"),
         _ => false,

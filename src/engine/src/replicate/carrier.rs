@@ -250,7 +250,7 @@ impl Carrier<'_> {
             self.put_elsewhere(&steps)?;
             let lost: BTreeSet<_> = lost.into_iter().collect();
             if lost.is_empty() {
-                if self.seal(&steps)? {
+                if self.seal(&mut steps)? {
                     return Ok(());
                 }
                 continue;
@@ -324,12 +324,8 @@ impl Carrier<'_> {
     }
 
     /// Puts the seals; `false` when the intent was revoked meanwhile, and everything must be looked at again.
-    fn seal(&mut self, steps: &[&Step]) -> Result<bool> {
-        let objects = steps.iter().flat_map(|step| &step.objects);
-        let damaged = self.objects(objects.filter(|(name, _)| Rank::of(name) == Rank::Last))?;
-        if let Some(why) = damaged.into_values().next() {
-            return Err(Error::Damaged(why));
-        }
+    fn seal(&mut self, steps: &mut Vec<&Step>) -> Result<bool> {
+        self.carry_of_steps(steps, Rank::Last)?;
         self.arrival.look_for_tombs(self.source)?;
         if let Some(intent) = self.intent.take_if(|intent| intent.is_revoked(&self.arrival.tombs)) {
             self.intent = Some(intent.extend(self.source, &self.arrival.store, Vec::new())?);
@@ -355,14 +351,14 @@ impl Carrier<'_> {
                     continue;
                 }
                 let Some(stored) = self.source.catalog.get(&name) else { continue };
-                let bytes = self.source.repo.store().get(&stored.key)?;
+                let bytes = self.source.get(stored)?;
                 let usual = key_of(&name, Catalog::fan_out(self.arrival.catalog.siblings(&name)));
                 let taken = [self.arrival.catalog.get(&name).map_or(&usual, |stored| &stored.key), &usual];
                 let depths = [0, 5_000, 5_000_000].map(FanOut::for_count);
                 let free =
                     depths.into_iter().map(|depth| key_of(&name, depth)).find(|key| !taken.contains(&key));
                 if let Some(key) = free {
-                    self.arrival.store.put_same(&key, bytes.to_vec())?;
+                    self.arrival.store.put_same(&key, bytes)?;
                 }
                 self.elsewhere.insert(name);
             }
@@ -453,11 +449,14 @@ impl Carrier<'_> {
             return match store.put_new(&key, Body::Kept(carried.kept.clone())) {
                 // The name says which bytes these are.
                 Err(error) if error.kind == ErrorKind::Exists => done(),
-                Err(error) if error.kind == ErrorKind::Stopped => Err(Error::Interrupted),
-                other => other.map_err(Error::from).and_then(|()| done()),
+                other => other.map_err(|error| carried.failed(stored, error)).and_then(|()| done()),
             };
         }
-        let bytes = self.source.repo.store().get(&stored.key)?;
+        let bytes = match self.source.get(stored) {
+            // It was merged into another one, which the next listing shows.
+            Err(Error::Damaged(_)) if matches!(name, Name::Tomb(..) | Name::TombSig(..)) => return done(),
+            bytes => bytes?,
+        };
         if name.content_hash().is_some_and(|hash| ObjectHash::of(&bytes) != hash) {
             return Err(Error::Damaged(format!(
                 "{} is damaged here: `fardel check` says what that costs",
@@ -468,7 +467,7 @@ impl Carrier<'_> {
             .passing(bytes.len() as u64)
             .map(std::thread::sleep)
             .map_err(|_| Error::Interrupted)?;
-        store.put_same(&key, bytes.to_vec())?;
+        store.put_same(&key, bytes)?;
         done()
     }
 }

@@ -202,11 +202,7 @@ impl<'a> Porter<'a> {
             Ok(()) => counters.done(1, 0),
             Err(_) => counters.ahead(0, attempt.bytes.load(Ordering::Relaxed)),
         }
-        put.map_err(|error| match error.kind {
-            ErrorKind::Damaged => Error::Damaged(format!("{} is damaged here", copy.stored.key)),
-            ErrorKind::Stopped => Error::Interrupted,
-            _ => error.into(),
-        })
+        put.map_err(|error| carried.failed(&copy.stored, error))
     }
 
     /// Whether the object has this many bytes, no more and no fewer.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use fardel_format::ObjectHash;
-use fardel_store::{ByteRange, Kept, Meter, Throttle};
+use fardel_store::{ByteRange, ErrorKind, Kept, Meter, Throttle};
 
 use super::ReplicateOptions;
 use crate::catalog::{Catalog, Stored};
@@ -46,6 +46,23 @@ pub struct Carried {
     _spooled: Option<Arc<Spooled>>,
 }
 
+impl Carried {
+    /// Why it could not be put: because of what it is here, or of the target.
+    pub fn failed(&self, stored: &Stored, error: fardel_store::Error) -> Error {
+        match error.kind {
+            ErrorKind::Damaged => Error::Damaged(format!("{} is damaged here", stored.key)),
+            ErrorKind::Stopped => Error::Interrupted,
+            _ if !self.kept.path.exists() => gone(stored),
+            _ => error.into(),
+        }
+    }
+}
+
+/// Somebody swept it after it was listed: that costs its own snapshots, which were forgotten here.
+fn gone(stored: &Stored) -> Error {
+    Error::Damaged(format!("{} is not here any more", stored.key))
+}
+
 impl<'a> Source<'a> {
     pub fn open(repo: &'a Repository, catalog: &'a Catalog, options: &'a ReplicateOptions) -> Result<Self> {
         Ok(Self {
@@ -57,6 +74,14 @@ impl<'a> Source<'a> {
             download: &options.download,
             window: Mutex::default(),
         })
+    }
+
+    /// All bytes of a small object.
+    pub fn get(&self, stored: &Stored) -> Result<Vec<u8>> {
+        match self.repo.store().get(&stored.key) {
+            Err(error) if error.kind == ErrorKind::NotFound => Err(gone(stored)),
+            bytes => Ok(bytes?.to_vec()),
+        }
     }
 
     /// An object whose bytes must have this hash, read no faster than `download` allows.
@@ -111,7 +136,10 @@ impl<'a> Source<'a> {
             let now = Instant::now();
             let waits = [self.download, download].map(|throttle| throttle.pass(end - at, now));
             std::thread::sleep(waits[0].max(waits[1]));
-            let bytes = self.repo.store().get_range(&stored.key, ByteRange::between(at, end))?;
+            let bytes = match self.repo.store().get_range(&stored.key, ByteRange::between(at, end)) {
+                Err(error) if error.kind == ErrorKind::NotFound => return Err(gone(stored)),
+                bytes => bytes?,
+            };
             hasher.update(&bytes);
             spooled.write_all(&bytes).map_err(|e| Error::io(spooled.path(), e))?;
             at = end;

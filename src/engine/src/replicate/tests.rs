@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::root;
@@ -331,6 +331,40 @@ fn a_damaged_pack_costs_its_own_snapshots_only_and_is_not_passed_on() {
     fixture.store.remove_raw(&name);
     let report = sync(&fixture, Arc::new(copy.clone())).unwrap();
     assert!(report.problems[0].contains("missing"), "{:?}", report.problems);
+}
+
+/// Just before each put in turn, a sweep takes away all that the newest snapshot alone needs.
+#[test]
+fn what_is_swept_here_meanwhile_costs_its_own_snapshots_only() {
+    let whole = fixture();
+    whole.write("f1", noise(1, 100_000));
+    let first = whole.backup(&[&whole.source()]);
+    let before = whole.store.names();
+    whole.write("f2", noise(2, 100_000));
+    let second = whole.backup(&[&whole.source()]);
+    let (all, counting) = (whole.store.deep_clone(), Arc::new(Recording::new(MemoryStore::new())));
+    sync(&whole, counting.clone()).unwrap();
+    for number in 0..counting.puts().len() {
+        all.names().iter().for_each(|name| whole.store.insert_raw(name, all.get_raw(name).unwrap()));
+        let (source, kept, copy) = (whole.store.clone(), before.clone(), MemoryStore::new());
+        let store = Recording::new(copy.clone());
+        let puts = AtomicUsize::new(0);
+        store.before(move |_| {
+            if puts.fetch_add(1, Ordering::Relaxed) == number {
+                source
+                    .names()
+                    .iter()
+                    .filter(|name| !kept.contains(name))
+                    .for_each(|name| drop(source.remove_raw(name)));
+            }
+        });
+        let report =
+            sync(&whole, Arc::new(store)).unwrap_or_else(|error| panic!("before put {number}: {error}"));
+        let complete = report.complete.unwrap().id;
+        let told = report.problems.len() == 1;
+        assert!(complete == second || (complete == first && told), "put {number}: {:?}", report.problems);
+        assert_sound(&whole, &copy);
+    }
 }
 
 #[test]

@@ -228,10 +228,15 @@ impl Survey {
     }
 
     fn find_live(&mut self, repo: &Repository) -> Result<()> {
+        let mut replaced = HashSet::new();
         for found in &self.manifests {
             let closure = match repo.closure(&self.catalog, &found.manifest) {
                 Ok(closure) => closure,
                 Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => return Err(error.into()),
+                Err(_) if found.standing == Standing::Sealed && self.is_retold(repo, found) => {
+                    replaced.insert(found.name.hash);
+                    continue;
+                }
                 Err(error) if found.standing == Standing::Sealed => {
                     return Err(Error::Damaged(format!(
                         "snapshot {}: {error}: nobody knows what it needs. Nothing was deleted; `fardel check` tells more",
@@ -256,9 +261,25 @@ impl Survey {
                 self.live.lists.extend(found.manifest.lists.iter().map(|list| list.hash));
             }
         }
+        let replaced = self.manifests.iter_mut().filter(|found| replaced.contains(&found.name.hash));
+        replaced.for_each(|found| found.standing = Standing::Superseded);
         let named = self.intents.iter().flat_map(|(_, intent)| &intent.packs);
         self.live.copies.extend(named.map(|pack| (pack.hash, pack.generation)));
         Ok(())
+    }
+
+    /// Whether a sealed manifest that can be read tells what this one's snapshot needs, be it condemned. What this one needs can be
+    /// gone only because somebody saw that seal when nothing had condemned it: then who condemned it saw the seal, too, and revokes
+    /// nothing.
+    fn is_retold(&self, repo: &Repository, found: &Found) -> bool {
+        let tells = |other: &&Found| {
+            other.manifest.supersedes == Some(found.name.hash)
+                && other.manifest.snapshot == found.manifest.snapshot
+                && matches!(other.standing, Standing::Sealed | Standing::Superseded)
+        };
+        let mut others = self.manifests.iter().filter(tells);
+        others
+            .any(|other| repo.closure(&self.catalog, &other.manifest).is_ok() || self.is_retold(repo, other))
     }
 
     /// Manifests that will never be needed again.

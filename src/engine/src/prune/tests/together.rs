@@ -104,6 +104,36 @@ fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
     );
 }
 
+/// A collector that saw a compaction's manifest before its seal condemns it late, when another one has deleted what the replaced
+/// manifest alone needed: that one must not come back, and block every later prune.
+#[test]
+fn a_late_condemnation_does_not_bring_back_what_was_replaced() {
+    let fixture = fixture();
+    let ids = some(&fixture, 7);
+    forget(&fixture, &ids[..3]);
+    let before = names(&fixture.store, "manifests/");
+    prune(&fixture, &at_once());
+    prune(&fixture, &at_once());
+    let lists = names(&fixture.store, "lists/");
+    let new = names(&fixture.store, "manifests/").into_iter().filter(|name| !before.contains(name));
+    let others: Vec<fardel_format::ObjectHash> = new
+        .map(|name| match Name::parse(&name) {
+            Some(Name::Manifest(_, name)) => name.hash,
+            _ => panic!("{name}"),
+        })
+        .collect();
+    assert!(!others.is_empty(), "nothing was told anew");
+    let takes = Takes::Condemn { packs: Vec::new(), others };
+    crate::testing::put_tomb(&fixture.store, &fixture.id, &fixture.host, 1000, takes);
+    assert_holds(&fixture, &fixture.store, &ids[3..], "condemned late");
+    for round in 0..3 {
+        let report = prune_in(&fixture, Arc::new(fixture.store.clone()), &at_once());
+        let report = report.unwrap_or_else(|error| panic!("prune {round}: {error}"));
+        assert_eq!(report.swept.blocked, None, "prune {round}, {lists:?}");
+        assert_holds(&fixture, &fixture.store, &ids[3..], "pruned");
+    }
+}
+
 #[test]
 fn an_undo_between_any_two_calls_of_a_prune() {
     let (fixture, ids) = scene();

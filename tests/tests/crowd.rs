@@ -31,6 +31,8 @@ mod place;
 #[path = "crowd/round.rs"]
 mod round;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fardel_tests::crash::seed;
@@ -51,8 +53,10 @@ struct Effort {
     longest: Duration,
 }
 
+/// Repositories at a time: most of a round is waiting for those who are stopped.
+const AT_ONCE: usize = 2;
 /// Rounds in CI.
-const FOLDER: Effort = Effort { rounds: 100, longest: Duration::from_secs(900) };
+const FOLDER: Effort = Effort { rounds: 100, longest: Duration::from_secs(20 * 60) };
 /// Rounds of a soak.
 const SOAK_FOLDER: Effort = Effort { rounds: 8_000, longest: Duration::from_secs(24 * 3600) };
 const SOAK_CEPH: Effort = Effort { rounds: 2_000, longest: Duration::from_secs(24 * 3600) };
@@ -88,19 +92,28 @@ fn crowd(place: &Place, effort: Effort) {
     clock::the_command_goes_by_a_clock_that_is_off();
     let site = Site::new(seed, Scale::Tiny).expect("a site");
     let (counts, times) = (Counts::default(), Times::default());
-    let mut failures = Vec::new();
-    for number in 0.. {
-        let left = effort.rounds.saturating_sub(counts.rounds());
-        if left == 0 || began.elapsed() > effort.longest || failures.len() > 2 {
-            break;
+    let (next, failures) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let failed = || failures.lock().expect("nobody panics while telling");
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let left = effort.rounds.saturating_sub(counts.rounds());
+                    if left == 0 || began.elapsed() > effort.longest || failed().len() > 2 {
+                        break;
+                    }
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let lived = Age::begin(place, &site, seed, number, &counts, &times)
+                        .and_then(|mut age| age.live(left, began + effort.longest));
+                    if let Err(why) = lived {
+                        tell(&format!("{}, repository {number}: {why}", place.name()));
+                        failed().push(format!("repository {number}: {why}"));
+                    }
+                }
+            });
         }
-        let lived = Age::begin(place, &site, seed, number, &counts, &times)
-            .and_then(|mut age| age.live(left, began + effort.longest));
-        if let Err(why) = lived {
-            tell(&format!("{}, repository {number}: {why}", place.name()));
-            failures.push(format!("repository {number}: {why}"));
-        }
-    }
+    });
+    let failures = failures.into_inner().expect("nobody panics while telling");
     tell(&format!("{}: {counts}; seed {seed}, {:.0} s", place.name(), began.elapsed().as_secs_f64()));
     assert!(failures.is_empty(), "{}, seed {seed}:\n{}", place.name(), failures.join("\n"));
     assert!(counts.rounds() >= effort.rounds, "only {counts}");

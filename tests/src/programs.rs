@@ -26,8 +26,9 @@ fn find_fardel() -> PathBuf {
         binary.display()
     );
     let changed = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    // Cargo writes beside the command what it was built from; sources of tests alone are not among it.
-    let sources = std::fs::read_to_string(binary.with_extension("d")).expect("cargo says what it built from");
+    // `cargo build` writes beside the command what it was built from; sources of tests alone are not among it.
+    // `cargo test --workspace` writes no such list, and has just built the command.
+    let sources = std::fs::read_to_string(binary.with_extension("d")).unwrap_or_default();
     let built = changed(&binary);
     for source in sources.split_whitespace().skip(1).map(Path::new) {
         if changed(source) > built {

@@ -80,12 +80,12 @@ pub fn id(store: &Arc<dyn Store>) -> Result<Option<RepositoryId>> {
     }
 }
 
-/// Opens the configured repository.
+/// Opens the configured repository. What was verified there before may come from the cache.
 ///
 /// # Errors
 /// When there is none, or the key does not open it.
 pub fn open(config: &Config, access: Access) -> Result<Opened> {
-    open_at(config, config.location()?, access)
+    open_at(config, config.location()?, access).map(keeping)
 }
 
 /// Opens the configured repository for reading alone: what cannot be had there is looked for in the configured copies.
@@ -95,10 +95,15 @@ pub fn open(config: &Config, access: Access) -> Result<Opened> {
 pub fn open_for_reading(config: &Config, access: Access) -> Result<Opened> {
     let location = config.location()?;
     let others = copies::others(config, &location);
-    open_among(config, location, access, others)
+    open_among(config, location, access, others).map(keeping)
 }
 
-/// Opens the repository at a place.
+fn keeping(mut opened: Opened) -> Opened {
+    opened.repo.keep_signed(&opened.catalog);
+    opened
+}
+
+/// Opens the repository at a place, and reads all of it anew.
 ///
 /// # Errors
 /// As [`open`].

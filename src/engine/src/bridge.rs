@@ -1,13 +1,17 @@
 //! The one place where plain threads meet asynchronous stores.
 
 use std::future::Future;
-use std::sync::{Arc, LazyLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use fardel_store::{Body, ByteRange, Capabilities, Error, ErrorKind, Key, Listed, Result, Store};
 use futures::StreamExt;
 use tokio::runtime::Runtime;
+
+/// So many results are held at a time.
+const BATCH: usize = 256;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
@@ -68,6 +72,40 @@ impl Blocking {
     /// See [`Store::get_range`].
     pub fn get_range(&self, key: &Key, range: ByteRange) -> Result<Bytes> {
         block_on(self.0.get_range(key, range))
+    }
+
+    /// Makes something of every item, as many at once as requests to this store pay off, and hands it to `then` in the order of the
+    /// items; some hundred are held at a time.
+    ///
+    /// # Errors
+    /// The first of `then`.
+    pub fn for_many<T: Sync, R: Send, E>(
+        &self,
+        items: &[T],
+        each: impl Fn(&T) -> R + Sync,
+        mut then: impl FnMut(&T, R) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for batch in items.chunks(BATCH) {
+            let made: Vec<_> = batch.iter().map(|_| Mutex::new(None)).collect();
+            let taken = AtomicUsize::new(0);
+            let take = || Some(taken.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < batch.len());
+            let work = || {
+                while let Some(at) = take() {
+                    *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(each(&batch[at]));
+                }
+            };
+            std::thread::scope(|scope| {
+                // A thread for a single item costs more than it saves; this one works, too.
+                let threads = self.capabilities().parallelism.min(batch.len() / 2);
+                (1..threads).for_each(|_| drop(scope.spawn(work)));
+                work();
+            });
+            for (item, made) in batch.iter().zip(made) {
+                let made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+                then(item, made.expect("a thread that panics is told by the scope"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Hands every listed name to `each`.

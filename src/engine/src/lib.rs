@@ -16,6 +16,7 @@ pub mod find;
 pub mod forget;
 pub mod index;
 pub mod init;
+mod kept;
 pub mod key;
 pub mod keyring;
 mod lists;

@@ -14,6 +14,7 @@ use fardel_store::{ErrorKind, Key, Store};
 use crate::bridge::Blocking;
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::copies::{Copies, Other};
+use crate::kept::Kept;
 use crate::keyring::{Keys, Material};
 use crate::lists::{self, Lists};
 use crate::{Error, Result};
@@ -43,6 +44,7 @@ pub struct Repository {
     display: String,
     lists: Lists,
     copies: Arc<Copies>,
+    kept: Option<Kept>,
 }
 
 impl Repository {
@@ -80,7 +82,8 @@ impl Repository {
         let cache = options.cache.join(id.to_string());
         let (keys, lists) = (Keys::default(), Lists::default());
         let copies = Arc::new(Copies::new(id, others));
-        let mut repo = Self { store, card, id, keys, cache, display: options.display, lists, copies };
+        let mut repo =
+            Self { store, card, id, keys, cache, display: options.display, lists, copies, kept: None };
         if let Some(material) = options.material {
             repo.keys = Keys::open(&repo, &catalog, material)?;
         }
@@ -88,6 +91,12 @@ impl Repository {
             return Err(Error::Key("the card names another root key than this host's key file".into()));
         }
         Ok((repo, catalog))
+    }
+
+    /// From now on signed objects that were verified once are taken from the cache, while a listing shows them; `catalog` is the
+    /// whole of one. Not for whoever examines the store. Files of this machine are read as fast as a cache.
+    pub fn keep_signed(&mut self, catalog: &Catalog) {
+        self.kept = self.store.capabilities().files.is_none().then(|| Kept::open(&self.cache, catalog));
     }
 
     /// The store it lies in.
@@ -188,9 +197,14 @@ impl Repository {
         signature: &Stored,
         open: impl Fn(&[u8], &str) -> fardel_format::Result<T>,
     ) -> Result<Result<T, Problem>> {
+        let kept = self.kept.as_ref().and_then(|kept| kept.get(object, signature));
+        if let Some(Ok(opened)) = kept.map(|(bytes, signature)| open(&bytes, &signature)) {
+            return Ok(Ok(opened));
+        }
         let read = |store: &Blocking, object: &Stored, signature: &Stored| {
             let (bytes, signature) = (small(store, object)?, small_text(store, signature)?);
-            open(&bytes, &signature).map_err(|error| Error::object(&object.key, error))
+            let opened = open(&bytes, &signature).map_err(|error| Error::object(&object.key, error))?;
+            Ok((opened, bytes, signature))
         };
         let read = self.copies.or_there(&object.key, read(&self.store, object, signature), |there| {
             let found = |stored: &Stored| {
@@ -200,7 +214,10 @@ impl Repository {
             read(&there.store, found(object)?, found(signature)?)
         });
         match read {
-            Ok(opened) => Ok(Ok(opened)),
+            Ok((opened, bytes, signature)) => {
+                self.kept.iter().for_each(|kept| kept.put(object, &bytes, &signature));
+                Ok(Ok(opened))
+            }
             Err(Error::Object { error, .. }) => Ok(Err(Problem { object: object.key.clone(), error })),
             Err(error) => Err(error),
         }
@@ -252,18 +269,22 @@ impl Repository {
         unread: &mut Unread,
     ) -> Result<(Registry, Vec<Problem>)> {
         let (mut records, mut problems) = (Vec::new(), Vec::new());
-        for (name, stored) in &catalog.signers {
-            let Some(signature) = catalog.signer_sigs.get(name) else { continue };
-            let record = self.signed(stored, signature, |bytes, signature| {
+        let signed = |(name, stored)| Some((name, stored, catalog.signer_sigs.get(name)?));
+        let signed: Vec<(&Numbered, &Stored, &Stored)> = catalog.signers.iter().filter_map(signed).collect();
+        let read = |(name, stored, signature): &(&Numbered, &Stored, &Stored)| {
+            self.signed(stored, signature, |bytes, signature| {
                 let foreign = ObjectHash::of(bytes) == name.hash && is_foreign(bytes, &self.id);
                 let read = Record::from_bytes(bytes, signature, &self.id, name, &self.card.root_public_key);
                 if foreign { Ok(None) } else { read.map(Some) }
-            });
+            })
+        };
+        self.store.for_many(&signed, read, |(name, stored, _), record| {
             match unread.settle(&stored.key, record)? {
-                Ok(record) => records.extend(record.map(|record| (*name, record))),
+                Ok(record) => records.extend(record.map(|record| (**name, record))),
                 Err(problem) => problems.push(problem),
             }
-        }
+            Ok::<_, Error>(())
+        })?;
         Ok((Registry::from_records(records), problems))
     }
 

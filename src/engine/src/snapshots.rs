@@ -103,29 +103,32 @@ impl Snapshots {
         let tombs = Tombs::read(repo, catalog, &registry, unread)?;
         problems.extend(tombs.problems.iter().cloned());
         let mut sealed = Vec::new();
-        for ((writer, name), seal) in catalog.seals.iter().filter(|((_, name), _)| !tombs.revokes(&name.hash))
-        {
+        let seals: Vec<_> =
+            catalog.seals.iter().filter(|((_, name), _)| !tombs.revokes(&name.hash)).collect();
+        let read = |((writer, name), seal): &(&(WriterId, Numbered), &Stored)| {
             // First whose seal it is: what nobody may have sealed is looked for nowhere.
-            let verified =
-                match (sealer(&registry, *writer, *name), manifest_of(repo, catalog, *writer, *name)) {
-                    (Err(error), _) => Err(Problem { object: seal.key.clone(), error }),
-                    (Ok(signer), Some(manifest)) => {
-                        let read = repo.signed(&manifest, seal, |manifest, seal| {
-                            verify(repo, signer, *writer, *name, manifest, seal)
-                        });
-                        unread.settle(&seal.key, read)?
-                    }
-                    (Ok(_), None) => Err(Problem {
-                        object: seal.key.clone(),
-                        error: FormatError::Truncated { what: "its manifest is missing: the snapshot" },
-                    }),
-                };
-            match verified {
+            let signer = sealer(&registry, *writer, *name)
+                .map_err(|error| Problem { object: seal.key.clone(), error });
+            let signer = match signer {
+                Ok(signer) => signer,
+                Err(problem) => return Ok(Err(problem)),
+            };
+            let Some(manifest) = manifest_of(repo, catalog, *writer, *name) else {
+                let error = FormatError::Truncated { what: "its manifest is missing: the snapshot" };
+                return Ok(Err(Problem { object: seal.key.clone(), error }));
+            };
+            repo.signed(&manifest, seal, |manifest, seal| {
+                verify(repo, signer, *writer, *name, manifest, seal)
+            })
+        };
+        repo.store().for_many(&seals, read, |(_, seal), read| {
+            match unread.settle(&seal.key, read)? {
                 Ok(snapshot) => sealed.push(snapshot),
                 // It is the seal that does not hold, whatever is wrong with the manifest.
                 Err(problem) => problems.push(Problem { object: seal.key.clone(), ..problem }),
             }
-        }
+            Ok::<_, Error>(())
+        })?;
         // One that is revoked supersedes nothing, nor does one of another snapshot.
         let superseded: HashMap<ObjectHash, SnapshotId> =
             sealed.iter().filter_map(|s| Some((s.manifest.supersedes?, s.id()))).collect();

@@ -1,5 +1,7 @@
 //! A repository in memory with a folder to back up, for the tests of this crate.
 
+pub mod stores;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

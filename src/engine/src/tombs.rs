@@ -100,19 +100,20 @@ impl Tombs {
         unread: &mut Unread,
         may_begin_anew: bool,
     ) -> Result<Option<Self>> {
-        let mut tombs = Self::default();
-        for (id, stored) in &catalog.tombs {
-            let Some((signer, tomb)) = open(repo, catalog, registry, id, stored) else { continue };
-            let is_gone = |error: &Error| matches!(error, Error::Store(e) if e.kind == ErrorKind::NotFound);
-            if may_begin_anew && tomb.as_ref().is_err_and(is_gone) {
-                return Ok(None);
+        let (mut tombs, mut is_old) = (Self::default(), false);
+        let is_gone = |error: &Error| matches!(error, Error::Store(e) if e.kind == ErrorKind::NotFound);
+        open_all(repo, catalog, registry, |id, signer, tomb| {
+            is_old |= may_begin_anew && tomb.as_ref().is_err_and(is_gone);
+            if is_old {
+                return Ok(());
             }
-            match unread.settle(&stored.key, tomb)? {
+            match unread.settle(&catalog.tombs[&id].key, tomb)? {
                 Ok(tomb) => tombs.add(id.0, signer, id.1.hash, tomb.takes, &tomb.created, registry),
                 Err(problem) => tombs.problems.push(problem),
             }
-        }
-        Ok(Some(tombs))
+            Ok(())
+        })?;
+        Ok((!is_old).then_some(tombs))
     }
 
     fn add(
@@ -251,18 +252,35 @@ impl Tombs {
     }
 }
 
-/// Reads a tomb with its signature, with its signer; none where nobody signed it who counts.
-pub(crate) fn open<'a>(
+/// A tomb, where it and its signature lie, and whose it is.
+type Listed<'a, 's> = ((WriterId, Numbered), &'a Stored, &'a Stored, &'s Signer);
+
+/// Reads every tomb with a signature of somebody who counts, many at once, and hands each with its signer to `then`, in the order
+/// of their names.
+pub(crate) fn open_all<'a>(
     repo: &Repository,
     catalog: &Catalog,
     registry: &'a Registry,
-    (writer, name): &(WriterId, Numbered),
-    stored: &Stored,
-) -> Option<(&'a Signer, Result<Result<Tomb, Problem>>)> {
-    let signer = registry.honours_tomb(writer, name.seq)?;
-    let signature = catalog.tomb_sigs.get(&(*writer, *name))?;
-    let tomb = repo.signed(stored, signature, |bytes, signature| {
-        Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
+    mut then: impl FnMut((WriterId, Numbered), &'a Signer, Result<Result<Tomb, Problem>>) -> Result<()>,
+) -> Result<()> {
+    let listed = catalog.tombs.iter().filter_map(|(id, stored)| {
+        let signer = registry.honours_tomb(&id.0, id.1.seq)?;
+        Some((*id, stored, catalog.tomb_sigs.get(id)?, signer))
     });
-    Some((signer, tomb))
+    let listed: Vec<Listed<'_, 'a>> = listed.collect();
+    let opened = |(id, stored, signature, signer): &Listed<'_, '_>| open(repo, id, stored, signature, signer);
+    repo.store().for_many(&listed, opened, |(id, _, _, signer), tomb| then(*id, signer, tomb))
+}
+
+/// Reads a tomb with its signature.
+pub(crate) fn open(
+    repo: &Repository,
+    (_, name): &(WriterId, Numbered),
+    stored: &Stored,
+    signature: &Stored,
+    signer: &Signer,
+) -> Result<Result<Tomb, Problem>> {
+    repo.signed(stored, signature, |bytes, signature| {
+        Tomb::from_bytes(bytes, signature, repo.id(), name, &signer.public_key)
+    })
 }

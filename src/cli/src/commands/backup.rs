@@ -154,12 +154,11 @@ fn check_patterns(job: &Job) -> Result<()> {
 
 fn open_or_make(app: &App, args: &BackupArgs, location: Location) -> Result<Opened> {
     if !args.init {
-        let opened = open::open_at(&app.config, location, Access::Key)?;
-        return may_write(opened);
+        return may_write(open::open(&app.config, Access::Key)?);
     }
     let store = open::store(&app.config, &location)?;
     if open::id(&store)?.is_some() {
-        return may_write(open::open_at(&app.config, location, Access::Key)?);
+        return may_write(open::open(&app.config, Access::Key)?);
     }
     if args.dry_run {
         return Err(Failure::usage("a dry run makes no repository", "leave out --init or --dry-run"));

@@ -86,7 +86,7 @@ pub fn run(app: &App, args: &CheckArgs) -> Result<Exit> {
     let access = if level == Level::Data { Access::Key } else { Access::Optional };
     let opened = match &args.replica {
         Some(replica) => open::open_at(&app.config, app.config.copy(replica, &Process)?, access)?,
-        None => open::open(&app.config, access)?,
+        None => open::open_at(&app.config, app.config.location()?, access)?,
     };
     open::make_cache(&app.config.cache)?;
     if let Some(object) = &args.impact {

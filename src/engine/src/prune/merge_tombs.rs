@@ -143,16 +143,16 @@ fn forgetting(
     // In the order of numbers, so that the last of a writer is its newest.
     let newest: HashMap<_, _> = catalog.tombs.keys().copied().collect();
     let mut found = Vec::new();
-    for (id, stored) in &catalog.tombs {
-        let Some((signer, tomb)) = tombs::open(repo, catalog, &registry, id, stored) else { continue };
+    tombs::open_all(repo, catalog, &registry, |id, signer, tomb| {
         // What does not verify stays, and is told by others.
-        let Ok(tomb) = tomb? else { continue };
+        let Ok(tomb) = tomb? else { return Ok(()) };
         let may_go = newest[&id.0] != id.1 && is_old(&tomb.created);
         let is_merged = matches!(tomb.takes, Takes::MergedForgets { .. });
-        let Some((everywhere, forgets)) = forgets_of(*id, signer, tomb) else { continue };
+        let Some((everywhere, forgets)) = forgets_of(id, signer, tomb) else { return Ok(()) };
         let is_gone = forgets.iter().flat_map(|forget| &forget.snapshots).all(|id| !left.contains(id));
-        found.push(Forgetting { id: *id, everywhere, forgets, is_merged, may_go: may_go && is_gone });
-    }
+        found.push(Forgetting { id, everywhere, forgets, is_merged, may_go: may_go && is_gone });
+        Ok(())
+    })?;
     Ok(found)
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use fardel_format::ObjectHash;
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::pack_list::PackEntry;
-use fardel_format::tomb::{Takes, Tomb};
+use fardel_format::tomb::Takes;
 use fardel_store::Store;
 
 use super::arrival::Arrival;
@@ -14,6 +14,7 @@ use crate::Result;
 use crate::catalog::{Stored, key_of};
 use crate::snapshots::Sealed;
 use crate::status::{Amount, Known};
+use crate::tombs;
 
 /// What is to be done for one target.
 #[derive(Default)]
@@ -122,9 +123,7 @@ impl Plan {
                 continue;
             }
             let Some(signer) = source.snapshots.registry.honours_tomb(writer, name.seq) else { continue };
-            let tomb = source.repo.signed(stored, signature, |bytes, signature| {
-                Tomb::from_bytes(bytes, signature, source.repo.id(), name, &signer.public_key)
-            })?;
+            let tomb = tombs::open(source.repo, &(*writer, *name), stored, signature, signer)?;
             let both = [(tomb_name, stored.clone()), (sig_name, signature.clone())];
             match tomb.map(|tomb| tomb.takes) {
                 Ok(Takes::Forget { everywhere: true, .. }) if there.contains(&name.hash) => {}

@@ -1,19 +1,16 @@
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fardel_format::names::{FanOut, Name, PackName};
 use fardel_format::root;
 use fardel_format::tomb::{MergedForget, Takes};
 use fardel_format::{ObjectHash, SnapshotId};
-use fardel_store::{
-    Aftermath, Body, ByteRange, Capabilities, ErrorKind, Fault, FaultKind, FaultyStore, Key, Listed,
-    MemoryStore,
-};
-use futures::stream::BoxStream;
+use fardel_store::{Aftermath, ErrorKind, Fault, FaultKind, FaultyStore, MemoryStore};
 
 use super::*;
 use crate::check::{self, CheckOptions, Level};
 use crate::monitor::Silent;
 use crate::status::{Status, status};
+use crate::testing::stores::{Counting, Meeting, Recording};
 use crate::testing::{self, Fixture, file, fixture, folder, noise};
 
 /// Three snapshots with new data each, oldest first.
@@ -389,13 +386,9 @@ fn a_dead_target_costs_the_others_nothing() {
 fn small_objects_go_several_at_once() {
     let fixture = fixture();
     three(&fixture);
-    let copy = Arc::new(Meeting {
-        store: MemoryStore::new(),
-        has_begun: AtomicBool::new(false),
-        second: tokio::sync::Semaphore::new(0),
-    });
-    assert_eq!(sync(&fixture, copy.clone()).unwrap().behind, 0);
-    same_objects(&fixture.store, &copy.store);
+    let copy = MemoryStore::new();
+    assert_eq!(sync(&fixture, Arc::new(Meeting::new(copy.clone()))).unwrap().behind, 0);
+    same_objects(&fixture.store, &copy);
 }
 
 #[test]
@@ -530,57 +523,6 @@ fn a_limit_holds_over_all_that_is_sent() {
     assert!(report.duration.as_secs_f64() >= least, "{report:?}");
 }
 
-/// Counts what is asked of it.
-#[derive(Debug)]
-struct Counting {
-    inner: MemoryStore,
-    requests: std::sync::atomic::AtomicU64,
-    listings: std::sync::atomic::AtomicU64,
-}
-
-impl Counting {
-    fn new(inner: MemoryStore) -> Self {
-        Self { inner, requests: Default::default(), listings: Default::default() }
-    }
-
-    /// Requests that are no listings, and listings.
-    fn requests(&self) -> (u64, u64) {
-        use std::sync::atomic::Ordering::SeqCst;
-        (self.requests.load(SeqCst), self.listings.load(SeqCst))
-    }
-
-    fn one_more(&self) {
-        self.requests.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Counting {
-    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
-        self.one_more();
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
-        self.one_more();
-        self.inner.get_range(key, range).await
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
-        self.listings.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        self.inner.list(prefix)
-    }
-
-    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
-        self.one_more();
-        self.inner.delete(key).await
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-}
-
 #[test]
 fn what_was_revoked_at_the_target_is_a_problem_and_not_behind() {
     let fixture = fixture();
@@ -594,96 +536,4 @@ fn what_was_revoked_at_the_target_is_a_problem_and_not_behind() {
     let report = sync(&fixture, Arc::new(copy)).unwrap();
     assert_eq!((report.behind, report.complete), (0, None));
     assert!(report.problems[0].contains("revoked there"), "{:?}", report.problems);
-}
-
-/// Is told which key is about to be put.
-type Hook = Box<dyn Fn(&str) + Send>;
-
-/// Remembers what was put and deleted, and can do something just before a put.
-struct Recording {
-    inner: MemoryStore,
-    puts: std::sync::Mutex<Vec<String>>,
-    before: std::sync::Mutex<Hook>,
-}
-
-impl Recording {
-    fn new(inner: MemoryStore) -> Self {
-        Self { inner, puts: Default::default(), before: std::sync::Mutex::new(Box::new(|_| {})) }
-    }
-
-    fn before(&self, does: impl Fn(&str) + Send + 'static) {
-        *self.before.lock().unwrap() = Box::new(does);
-    }
-
-    fn puts(&self) -> Vec<String> {
-        self.puts.lock().unwrap().clone()
-    }
-}
-
-impl std::fmt::Debug for Recording {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Recording {
-    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
-        self.before.lock().unwrap()(key.as_str());
-        self.puts.lock().unwrap().push(key.to_string());
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
-        self.inner.get_range(key, range).await
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
-        self.inner.list(prefix)
-    }
-
-    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
-        self.puts.lock().unwrap().push(format!("deleted {key}"));
-        self.inner.delete(key).await
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
-    }
-}
-
-/// Stores the first list or root only when another one is on its way: one after the other they would never come.
-#[derive(Debug)]
-struct Meeting {
-    store: MemoryStore,
-    has_begun: AtomicBool,
-    second: tokio::sync::Semaphore,
-}
-
-#[async_trait::async_trait]
-impl Store for Meeting {
-    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
-        if !key.as_str().starts_with("lists/") && !key.as_str().starts_with("roots/") {
-            return self.store.put_new(key, body).await;
-        }
-        if self.has_begun.swap(true, Ordering::SeqCst) {
-            self.second.add_permits(1);
-        } else {
-            let met = tokio::time::timeout(Duration::from_secs(60), self.second.acquire()).await;
-            let _met = met.map_err(|_| fardel_store::Error::new(ErrorKind::Other, key, "it came alone"))?;
-        }
-        self.store.put_new(key, body).await
-    }
-    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
-        self.store.get_range(key, range).await
-    }
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
-        self.store.list(prefix)
-    }
-    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
-        self.store.delete(key).await
-    }
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
 }

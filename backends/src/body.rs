@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -8,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use fardel_store::{Body, Error, ErrorKind, Kept, Result};
 
+use crate::proof::{Part, Proof};
+
 /// The bytes of a body, read piece by piece where they are needed; clones share one open file.
 #[derive(Clone, Debug)]
 pub(crate) enum Pieces {
@@ -15,9 +16,6 @@ pub(crate) enum Pieces {
     File { file: Arc<File>, path: Arc<Path>, len: u64 },
     Kept { file: Arc<File>, kept: Arc<Kept>, proof: Arc<Mutex<Proof>> },
 }
-
-/// What was read for sending, by where it began: its length and its hash. All of it is compared before the object gets its name.
-type Proof = BTreeMap<u64, (u64, blake3::Hash)>;
 
 impl Pieces {
     /// Opens a body; a file that is not as long as it was said to be is refused.
@@ -29,7 +27,8 @@ impl Pieces {
             }
             Body::Kept(kept) => {
                 let file = open_file(&kept.path, kept.len)?;
-                Ok(Self::Kept { file, kept: kept.clone(), proof: Arc::default() })
+                let proof = Arc::new(Mutex::new(Proof::new(kept.len)));
+                Ok(Self::Kept { file, kept: kept.clone(), proof })
             }
         }
     }
@@ -43,7 +42,7 @@ impl Pieces {
         }
     }
 
-    /// `len` bytes from `start`, all of them, as soon as they may go.
+    /// `len` bytes from `start`, all of them, as soon as they may go. Pieces begin at multiples of 1024.
     pub(crate) async fn read(&self, start: u64, len: usize) -> Result<Bytes> {
         match self {
             Self::Bytes(bytes) => {
@@ -57,8 +56,7 @@ impl Pieces {
                     tokio::time::sleep(pause).await;
                 }
                 let bytes = read_at(file, &kept.path, start, len).await?;
-                let record = (len as u64, blake3::hash(&bytes));
-                proof.lock().expect("never poisoned").insert(start, record);
+                add(proof, kept, start, &bytes);
                 Ok(bytes)
             }
         }
@@ -67,15 +65,19 @@ impl Pieces {
     /// Whether what was sent are the right bytes; to be called before the object gets its name.
     ///
     /// # Errors
-    /// [`ErrorKind::Damaged`] when a file that is kept does not hold what its hash promises, or did not when it was read.
-    pub(crate) async fn verify(&self) -> Result<()> {
-        let Self::Kept { file, kept, proof } = self else { return Ok(()) };
-        let (file, len, proof) = (file.clone(), kept.len, proof.lock().expect("never poisoned").clone());
-        let compared = on_a_thread(move || compare(&file, len, &proof)).await;
-        let compared = compared.map_err(|error| Error::new(ErrorKind::Other, kept.path.display(), error))?;
+    /// [`ErrorKind::Damaged`] when what was read of a file that is kept has not the hash that it promises.
+    pub(crate) fn verify(&self) -> Result<()> {
+        let Self::Kept { kept, proof, .. } = self else { return Ok(()) };
+        let hash = proof.lock().expect("never poisoned").hash();
         // No bytes have the hash of zeros.
-        kept.verify(&compared.unwrap_or(blake3::Hash::from_bytes([0; 32])))
+        kept.verify(&hash.unwrap_or(blake3::Hash::from_bytes([0; 32])))
     }
+}
+
+/// These bytes from `start` were read. They are hashed before others have to wait.
+fn add(proof: &Mutex<Proof>, kept: &Kept, start: u64, bytes: &[u8]) {
+    let part = Part::new(kept.len, start, bytes);
+    proof.lock().expect("never poisoned").add(start, part);
 }
 
 /// For uploads that go on where an earlier one stopped.
@@ -88,7 +90,7 @@ impl Pieces {
             Self::Kept { kept, .. } => Ok(kept.hash),
             Self::File { file, path, len } => {
                 let (file, len) = (file.clone(), *len);
-                let hashed = on_a_thread(move || hash_range(&file, 0, len, &mut blake3::Hasher::new()));
+                let hashed = on_a_thread(move || hash_file(&file, len));
                 hashed.await.map_err(|error| Error::new(ErrorKind::Other, path.display(), error))
             }
         }
@@ -97,15 +99,14 @@ impl Pieces {
     /// What was read of the bytes from `start` to `end`, a line each, for [`Self::recall`] in another process.
     pub(crate) fn record(&self, start: u64, end: u64) -> Vec<String> {
         let Self::Kept { proof, .. } = self else { return Vec::new() };
-        let proof = proof.lock().expect("never poisoned");
-        let within = proof.range(start..end).filter(|(from, (len, _))| *from + len <= end);
-        within.map(|(from, (len, hash))| format!("{READ} {from} {len} {hash}")).collect()
+        proof.lock().expect("never poisoned").notes(start, end)
     }
 
     /// The bytes before `end` need not go: an earlier upload, which read what these notes say, brought them.
     #[cfg(feature = "sftp")]
     pub(crate) fn recall_until(&self, end: u64, notes: &[String]) {
-        let before = |line: &&str| parse_record(line).is_some_and(|(start, (len, _))| start + len <= end);
+        let before =
+            |line: &&str| Proof::parse_note(line).is_some_and(|(start, part)| start + part.len() <= end);
         self.recall(end, notes.iter().map(String::as_str).filter(before));
     }
 
@@ -113,7 +114,8 @@ impl Pieces {
     pub(crate) fn recall<'a>(&self, bytes: u64, notes: impl IntoIterator<Item = &'a str>) {
         let Self::Kept { kept, proof, .. } = self else { return };
         kept.meter.resumed(bytes);
-        proof.lock().expect("never poisoned").extend(notes.into_iter().filter_map(parse_record));
+        let mut proof = proof.lock().expect("never poisoned");
+        notes.into_iter().filter_map(Proof::parse_note).for_each(|(start, part)| proof.add(start, part));
     }
 }
 
@@ -125,8 +127,9 @@ impl Pieces {
         if !matches!(self, Self::Kept { .. }) {
             return Some(None);
         }
-        let is_it =
-            |line: &&String| parse_record(line).is_some_and(|(from, (long, _))| (from, long) == (start, len));
+        let is_it = |line: &&String| {
+            Proof::parse_note(line).is_some_and(|(from, part)| (from, part.len()) == (start, len))
+        };
         notes.iter().rfind(is_it).map(|line| Some(line.as_str()))
     }
 }
@@ -146,20 +149,8 @@ impl Pieces {
     pub(crate) fn found(&self, start: u64, bytes: &[u8]) {
         let Self::Kept { kept, proof, .. } = self else { return };
         kept.meter.resumed(bytes.len() as u64);
-        let record = (bytes.len() as u64, blake3::hash(bytes));
-        proof.lock().expect("never poisoned").insert(start, record);
+        add(proof, kept, start, bytes);
     }
-}
-
-/// How a note about bytes that were read begins.
-#[cfg(any(feature = "sftp", feature = "s3"))]
-const READ: &str = "read";
-
-#[cfg(any(feature = "sftp", feature = "s3"))]
-fn parse_record(line: &str) -> Option<(u64, (u64, blake3::Hash))> {
-    let mut words = line.strip_prefix(READ)?.split_whitespace();
-    let (start, len) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    Some((start, (len, blake3::Hash::from_hex(words.next()?).ok()?)))
 }
 
 fn open_file(path: &Path, len: u64) -> Result<Arc<File>> {
@@ -181,30 +172,15 @@ async fn read_at(file: &Arc<File>, path: &Path, start: u64, len: usize) -> Resul
     on_a_thread(read).await.map_err(|error| Error::new(ErrorKind::Other, path.display(), error))
 }
 
-/// Reads all of a file again. Returns its hash when each part has the hash that it had before, and together they are all of it.
-fn compare(file: &File, len: u64, proof: &Proof) -> io::Result<Option<blake3::Hash>> {
-    let mut whole = blake3::Hasher::new();
-    let mut at = 0;
-    for (start, (part_len, hash)) in proof {
-        let fits = *start == at && *part_len <= len - at;
-        if !fits || hash_range(file, at, *part_len, &mut whole)? != *hash {
-            return Ok(None);
-        }
-        at += part_len;
-    }
-    Ok((at == len).then(|| whole.finalize()))
-}
-
-/// The hash of a part of a file; `whole` is told of its bytes too.
-fn hash_range(file: &File, start: u64, len: u64, whole: &mut blake3::Hasher) -> io::Result<blake3::Hash> {
+#[cfg(any(feature = "sftp", feature = "s3"))]
+fn hash_file(file: &File, len: u64) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     let mut buffer = vec![0; usize::try_from(len.min(1 << 20)).unwrap_or_default()];
     let mut done = 0;
     while done < len {
         let step = buffer.len().min(usize::try_from(len - done).unwrap_or(usize::MAX));
-        file.read_exact_at(&mut buffer[..step], start + done)?;
+        file.read_exact_at(&mut buffer[..step], done)?;
         hasher.update(&buffer[..step]);
-        whole.update(&buffer[..step]);
         done += step as u64;
     }
     Ok(hasher.finalize())
@@ -256,30 +232,30 @@ mod tests {
         let (len, hash) = (bytes.len() as u64, blake3::hash(&bytes));
 
         let before = kept(&path, len, hash);
-        before.read(0, 1_000_000).await.unwrap();
-        assert_eq!(before.verify().await.unwrap_err().kind, ErrorKind::Damaged, "only a part was read");
-        let record = before.record(0, 1_000_000);
-        assert!(before.record(0, 999_999).is_empty() && before.record(1, 1_000_000).is_empty());
+        before.read(0, 1_024_000).await.unwrap();
+        assert_eq!(before.verify().unwrap_err().kind, ErrorKind::Damaged, "only a part was read");
+        let record = before.record(0, 1_024_000);
+        assert!(before.record(0, 1_023_999).is_empty() && before.record(1, 1_024_000).is_empty());
 
         let after = kept(&path, len, hash);
-        after.recall(1_000_000, record.iter().map(String::as_str));
-        after.read(1_000_000, 2_000_000).await.unwrap();
-        after.verify().await.unwrap();
+        after.recall(1_024_000, record.iter().map(String::as_str));
+        after.read(1_024_000, 1_976_000).await.unwrap();
+        after.verify().unwrap();
 
         let other = kept(&path, len, blake3::hash(b"other"));
         other.read(0, bytes.len()).await.unwrap();
-        assert_eq!(other.verify().await.unwrap_err().kind, ErrorKind::Damaged, "it promises other bytes");
+        assert_eq!(other.verify().unwrap_err().kind, ErrorKind::Damaged, "it promises other bytes");
 
         // What was sent before is not what the file holds now, though that has the right hash.
         let mut wrong = bytes.clone();
         wrong[17] ^= 1;
         std::fs::write(&path, &wrong).unwrap();
         let before = kept(&path, len, hash);
-        before.read(0, 1_000_000).await.unwrap();
+        before.read(0, 1_024_000).await.unwrap();
         std::fs::write(&path, &bytes).unwrap();
         let after = kept(&path, len, hash);
-        after.recall(1_000_000, before.record(0, 1_000_000).iter().map(String::as_str));
-        after.read(1_000_000, 2_000_000).await.unwrap();
-        assert_eq!(after.verify().await.unwrap_err().kind, ErrorKind::Damaged, "a wrong bit was sent before");
+        after.recall(1_024_000, before.record(0, 1_024_000).iter().map(String::as_str));
+        after.read(1_024_000, 1_976_000).await.unwrap();
+        assert_eq!(after.verify().unwrap_err().kind, ErrorKind::Damaged, "a wrong bit was sent before");
     }
 }

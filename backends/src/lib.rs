@@ -13,6 +13,8 @@ mod litter;
 mod made;
 #[cfg(any(feature = "webdav", feature = "cloud"))]
 mod pause;
+#[cfg(any(feature = "sftp", feature = "webdav", feature = "cloud"))]
+mod proof;
 #[cfg(any(feature = "sftp", feature = "webdav"))]
 mod pulse;
 #[cfg(any(feature = "folder", feature = "sftp"))]

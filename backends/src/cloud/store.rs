@@ -168,7 +168,7 @@ impl CloudStore {
     async fn put_small(&self, path: &Path, pieces: &Pieces) -> Result<(), Failure> {
         let _admitted = self.memory.acquire().await;
         let payload = read_part(pieces, 0, pieces.len()).await?;
-        pieces.verify().await.map_err(|error| Failure::of_body(&error))?;
+        pieces.verify().map_err(|error| Failure::of_body(&error))?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         self.clients.writer.put_opts(path, payload, options).await?;
         Ok(())
@@ -187,7 +187,7 @@ impl CloudStore {
                 let payload = read_part(pieces, start, part_size.min(pieces.len() - start)).await?;
                 parts.push(writer.put_part(path, &id, number, payload).await?);
             }
-            pieces.verify().await.map_err(|error| Failure::of_body(&error))?;
+            pieces.verify().map_err(|error| Failure::of_body(&error))?;
             writer.complete_multipart(path, &id, parts).await?;
             Ok(())
         };

@@ -86,7 +86,7 @@ impl Multipart<'_> {
 
     async fn finish(&self, upload: &mut Upload) -> Result<(), Failure> {
         self.send(upload).await?;
-        self.pieces.verify().await.map_err(|error| Failure::of_body(&error))?;
+        self.pieces.verify().map_err(|error| Failure::of_body(&error))?;
         self.complete(upload).await
     }
 

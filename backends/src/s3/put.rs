@@ -70,7 +70,7 @@ impl Puts {
     async fn put_small(&self, key: &Key, path: &Path, pieces: &Pieces) -> Result<()> {
         let _admitted = self.memory.acquire().await;
         let bytes = pieces.read(0, usize::try_from(pieces.len()).unwrap_or(usize::MAX)).await?;
-        pieces.verify().await?;
+        pieces.verify()?;
         let put = |mode: PutMode| {
             let options = PutOptions { mode, ..PutOptions::default() };
             self.clients.writer.put_opts(path, PutPayload::from_bytes(bytes.clone()), options)

@@ -16,13 +16,10 @@ use crate::staging;
 const RESUMED: u64 = 8 << 20;
 
 /// So many bytes may be on their way without being durable and written down: what an interruption costs at most.
-const UNCONFIRMED: u64 = 6 << 20;
+const UNCONFIRMED: u64 = 7 << 20;
 
 /// After so many acknowledged bytes the file is synced, and that written down.
-const STEP: u64 = 2 << 20;
-
-/// So many packets are on their way at once.
-const AHEAD: usize = 64;
+const STEP: u64 = 4 << 20;
 
 /// Bodies are read in blocks of this many bytes.
 const BLOCK: u64 = 1 << 20;
@@ -138,7 +135,7 @@ impl Put<'_> {
             let size = attributes.size.map_or_else(|| "an unknown number of".into(), |size| size.to_string());
             return Err(Stopped::Short(format!("the temporary holds {size} bytes instead of {len}")));
         }
-        self.pieces.verify().await.map_err(Stopped::Body)?;
+        self.pieces.verify().map_err(Stopped::Body)?;
         if let Some(now) = attributes.mtime {
             self.staging.clean(self.session, self.journals, now).await;
         }
@@ -153,7 +150,10 @@ impl Put<'_> {
         let file = &*file;
         let (allow, allowed) =
             watch::channel(if journal.is_some() { *durable + UNCONFIRMED } else { u64::MAX });
-        let writes = self.packets(*durable, allowed).map(|packet| write(file, packet)).buffered(AHEAD);
+        let writes = self
+            .packets(*durable, allowed)
+            .map(|packet| write(file, packet))
+            .buffered(self.session.at_once());
         futures::pin_mut!(writes);
         let mut sync: Fuse<BoxFuture<'_, Result<(), Failure>>> = Fuse::terminated();
         let (mut acknowledged, mut asked) = (*durable, *durable);

@@ -16,11 +16,14 @@ use super::failure::Failure;
 use super::link::Link;
 use crate::pulse::{Pulse, Stopped};
 
-/// Requests that carry data and are under way on one connection at once.
-const WINDOW: usize = 64;
+/// Bytes that are under way on one connection at once.
+const WINDOW: usize = 2 << 20;
 
-/// Bytes in a request, unless the server takes less: every server must take a packet of 34,000 bytes.
-const PACKET: u64 = 32 * 1024;
+/// Bytes in a request where the server does not tell what it takes: every server must take a packet of 34,000 bytes.
+const PACKET: usize = 32 << 10;
+
+/// Bytes in a request where the server takes as much: larger ones gain nothing more.
+const LARGE_PACKET: usize = 128 << 10;
 
 /// The library's own timeout counts from the sending, which is wrong on a slow line: ours counts from the last byte.
 const NEVER: u64 = 365 * 24 * 3600;
@@ -62,12 +65,12 @@ impl Session {
             raw,
             pulse,
             said,
-            window: Semaphore::new(WINDOW),
+            window: Semaphore::new(WINDOW / PACKET),
             stall,
             can_sync: false,
             can_tell_space: false,
             extensions: Vec::new(),
-            packet: PACKET as usize,
+            packet: PACKET,
             active: AtomicUsize::new(0),
             _child: child,
         };
@@ -92,11 +95,17 @@ impl Session {
         if has(LIMITS) {
             // Zero means no limit.
             let limits = self.wait(self.raw.limits()).await?;
-            for most in [limits.max_read_len, limits.max_write_len].into_iter().filter(|most| *most > 0) {
-                self.packet = self.packet.min(usize::try_from(most).unwrap_or(usize::MAX));
-            }
+            let told = [limits.max_read_len, limits.max_write_len].into_iter().filter(|most| *most > 0);
+            let most = told.min().map_or(PACKET, |most| usize::try_from(most).unwrap_or(usize::MAX));
+            self.packet = most.min(LARGE_PACKET);
+            self.window = Semaphore::new(self.at_once());
         }
         Ok(())
+    }
+
+    /// How many requests that carry data are under way at once.
+    pub(super) fn at_once(&self) -> usize {
+        (WINDOW / self.packet).max(1)
     }
 
     /// Whether nothing more can be asked of it.

@@ -72,7 +72,7 @@ impl Put<'_> {
         let len = self.pieces.len();
         let sent = self.client.put(&self.client.url(temporary), len, blocks(self.pieces.clone())).await?;
         if let Sent::Done { .. } = sent {
-            self.pieces.verify().await.map_err(Failure::Body)?;
+            self.pieces.verify().map_err(Failure::Body)?;
             self.compare(temporary).await?;
         }
         Ok(sent)

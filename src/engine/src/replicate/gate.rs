@@ -100,21 +100,21 @@ mod tests {
 
     #[test]
     fn only_full_windows_are_measured() {
-        let gate = Gate::new(Pace::adaptive(4));
+        let gate = Gate::new(Pace::adaptive(6));
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
-        let one = gate.enter();
+        let mut turns = vec![gate.enter(), gate.enter(), gate.enter()];
         (0..100).for_each(|n| gate.passing(1000, at(100 * n)));
-        assert_eq!(gate.state().pace.now(), 2, "one of two is under way: nothing is known of two");
-        let _two = gate.enter();
+        assert_eq!(gate.state().pace.now(), 4, "three of four are under way: nothing is known of four");
+        turns.push(gate.enter());
         (0..30).for_each(|n| gate.passing(1000, at(20_000 + 100 * n)));
-        assert_eq!(gate.state().pace.now(), 3);
-        let _three = gate.enter();
-        drop(one);
+        assert_eq!(gate.state().pace.now(), 5);
+        turns.push(gate.enter());
+        turns.pop();
         (0..100).for_each(|n| gate.passing(1000, at(30_000 + 100 * n)));
-        assert_eq!(gate.state().pace.now(), 3);
+        assert_eq!(gate.state().pace.now(), 5);
         gate.pushed_back();
-        assert_eq!(gate.state().pace.now(), 1);
+        assert_eq!(gate.state().pace.now(), 2);
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! How many packs go to one target at once, where nobody said so.
 //!
-//! A few at first; one more as long as that brings noticeably more bytes a second, one fewer where it brought nothing; half as many
+//! Four at first, as other tools do (a service such as Ceph takes a fifth more of them than of two); one more as long as that brings noticeably more bytes a second, one fewer where it brought nothing; half as many
 //! when the store has no time for us (what was sent had to be sent again). After each step back it stays for a while, then tries
 //! one more again: lines change.
 
 use std::time::Duration;
 
 /// How many at first.
-const FIRST: usize = 2;
+const FIRST: usize = 4;
 
 /// One more was worth it when it brought at least so many times the bytes.
 const WORTH: f64 = 1.1;
@@ -103,10 +103,10 @@ mod tests {
     #[test]
     fn it_grows_as_long_as_that_brings_something() {
         let mut pace = Pace::adaptive(8);
-        assert_eq!(pace.now(), 2);
+        assert_eq!(pace.now(), 4);
         // Each brings 1 MB/s, up to 5 MB/s in all.
-        let seen = run(&mut pace, 5, |n| 1_000_000 * n.min(5) as u64);
-        assert_eq!(seen, [3, 4, 5, 6, 5]);
+        let seen = run(&mut pace, 3, |n| 1_000_000 * n.min(5) as u64);
+        assert_eq!(seen, [5, 6, 5]);
         assert!(run(&mut pace, REST, |n| 1_000_000 * n.min(5) as u64).iter().all(|now| *now == 5));
         // Later the line is a better one.
         assert_eq!(run(&mut pace, 4, |n| 2_000_000 * n as u64), [6, 7, 8, 8]);
@@ -116,7 +116,7 @@ mod tests {
     fn a_line_that_one_pack_fills_keeps_to_a_few() {
         let mut pace = Pace::adaptive(8);
         let seen = run(&mut pace, 200, |_| 500_000);
-        assert!(seen.iter().all(|now| *now <= 3), "{seen:?}");
+        assert!(seen.iter().all(|now| *now <= 5), "{seen:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! stands still for too long, or ends, is given up, and its requests fail as passing faults.
 
 mod child;
+mod ciphers;
 mod examine;
 mod failure;
 mod link;

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::put::Put;
 use super::staging::Staging;
 use super::walk::RemoteFolders;
-use super::{SshHost, read};
+use super::{SshHost, ciphers, read};
 use crate::body::{self, Pieces};
 use crate::journal::Journals;
 use crate::walk;
@@ -39,11 +39,12 @@ pub struct SftpOptions {
 }
 
 impl SftpOptions {
-    /// A folder of a machine that `ssh` reaches: four connections, a minute without a byte, no journal.
+    /// A folder of a machine that `ssh` reaches: four connections, a minute without a byte, no journal. `ssh` is asked for what its
+    /// configuration allows, and connects to nothing yet.
     #[must_use]
     pub fn new(host: &SshHost, folder: &str, place: &str) -> Self {
         Self {
-            command: host.command(),
+            command: ciphers::prefer(host.command()),
             folder: folder.to_owned(),
             place: place.to_owned(),
             connections: 4,

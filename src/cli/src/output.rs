@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::args::GlobalArgs;
 use crate::error::{Failure, Result};
+use crate::table::Table;
 
 /// How results are shown.
 pub struct Output {
@@ -87,6 +88,17 @@ impl Output {
     /// When standard output fails.
     pub fn data(&self, line: impl AsRef<str>) -> Result<()> {
         if self.json { Ok(()) } else { self.line(line.as_ref(), self.stdout_is_terminal) }
+    }
+
+    /// A table that is the result itself, with a bold heading.
+    ///
+    /// # Errors
+    /// When standard output fails.
+    pub fn table(&self, table: &Table) -> Result<()> {
+        let lines = table.lines();
+        let (heading, rows) = lines.split_first().expect("a table has a heading");
+        self.data(self.bold(heading))?;
+        rows.iter().try_for_each(|row| self.data(row))
     }
 
     /// An object for programs, whose first field is its type.

@@ -123,9 +123,7 @@ fn list(app: &App) -> Result<Exit> {
         ]);
     }
     for table in [keys, signers] {
-        for (i, line) in table.lines().iter().enumerate() {
-            app.out.data(if i == 0 { app.out.bold(line) } else { line.clone() })?;
-        }
+        app.out.table(&table)?;
         app.out.say("")?;
     }
     if material.is_none() {

@@ -155,7 +155,7 @@ fn show(app: &App, location: &Location, report: &ProbeReport) -> Result<()> {
         for Rate { parallel, upload, download } in &report.rates {
             table.row(vec![parallel.to_string(), rate(*upload), rate(*download)]);
         }
-        table.lines().into_iter().try_for_each(|line| out.data(line))?;
+        out.table(&table)?;
     }
     if let Some(parallel) = report.parallelism {
         out.data(format!("  recommended: {} at once", count(parallel as u64, "object", "objects")))?;

@@ -189,9 +189,7 @@ fn show(app: &App, lines: &[ReplicaLine]) -> Result<()> {
             line.location.as_ref().map_or_else(|| "-".into(), |place| human::shown(place.as_bytes())),
         ]);
     }
-    for (i, line) in table.lines().iter().enumerate() {
-        out.data(if i == 0 { out.bold(line) } else { line.clone() })?;
-    }
+    out.table(&table)?;
     for line in lines {
         if let Some(why) = &line.unreachable {
             out.warning(&format!("replica {}: {why}", human::shown(line.name.as_bytes())));

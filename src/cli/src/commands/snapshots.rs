@@ -186,9 +186,7 @@ fn show(app: &App, lines: &[Line], hidden: usize, opened: &Opened) -> Result<()>
             table.row(vec![id, time, host, remarks]);
         }
     }
-    for (i, line) in table.lines().iter().enumerate() {
-        out.data(if i == 0 { out.bold(line) } else { line.clone() })?;
-    }
+    out.table(&table)?;
     if hidden > 0 {
         out.say(format!(
             "{} of finished backups not shown: --all shows them",

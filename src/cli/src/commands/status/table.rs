@@ -38,9 +38,7 @@ pub fn show(app: &App, copies: &[Copy<'_>]) -> Result<()> {
             }
         });
     }
-    for (i, line) in table.lines().iter().enumerate() {
-        out.data(if i == 0 { out.bold(line) } else { line.clone() })?;
-    }
+    out.table(&table)?;
     for copy in copies {
         let name = human::shown(copy.name.as_bytes());
         let place = human::shown(copy.location.as_bytes());

@@ -26,6 +26,16 @@ fn scene(snapshots: u64) -> Scene {
     scene
 }
 
+/// A snapshot that a replica acknowledged, and a second one since; and the replica.
+fn acknowledged() -> (Scene, MemoryStore) {
+    let mut scene = scene(1);
+    let replica = copy_of(scene.source());
+    scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
+    scene.carry_acks(&replica);
+    scene.back_up();
+    (scene, replica)
+}
+
 /// Deletes whatever may go, and writes nothing anew.
 fn whole_packs() -> PruneOptions {
     PruneOptions { repack: false, copied: true, ..at_once() }
@@ -209,11 +219,7 @@ fn a_replica_that_is_struck_off_holds_nothing_up() {
 
 #[test]
 fn what_is_about_to_go_cannot_be_counted_on() {
-    let mut scene = scene(1);
-    let replica = copy_of(scene.source());
-    scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
-    scene.carry_acks(&replica);
-    scene.back_up();
+    let (mut scene, replica) = acknowledged();
     scene.mirror(&replica);
     // It holds the second one whole and says so too late.
     scene.back_up();
@@ -237,11 +243,7 @@ fn what_is_about_to_go_cannot_be_counted_on() {
 
 #[test]
 fn what_is_torn_or_by_somebody_else_lets_nothing_go() {
-    let mut scene = scene(1);
-    let replica = copy_of(scene.source());
-    scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
-    scene.carry_acks(&replica);
-    scene.back_up();
+    let (scene, replica) = acknowledged();
     scene.mirror(&replica);
     // Half of a newer one came, and somebody without the role signed another.
     let (repo, catalog) = scene.fixture.open();
@@ -273,11 +275,7 @@ fn what_is_torn_or_by_somebody_else_lets_nothing_go() {
 /// held stays.
 #[test]
 fn an_acknowledgement_and_a_prune_between_any_two_calls_of_a_prune() {
-    let mut scene = scene(1);
-    let replica = copy_of(scene.source());
-    scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
-    scene.carry_acks(&replica);
-    scene.back_up();
+    let (mut scene, replica) = acknowledged();
     scene.mirror(&replica);
     scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
     let newer = names(&replica, "acks/").pop().unwrap();
@@ -312,11 +310,7 @@ fn an_acknowledgement_and_a_prune_between_any_two_calls_of_a_prune() {
 
 #[test]
 fn a_forget_can_be_undone_there_too() {
-    let mut scene = scene(1);
-    let replica = copy_of(scene.source());
-    scene.acknowledge(&replica, "nas", &scene.nas).unwrap();
-    scene.carry_acks(&replica);
-    scene.back_up();
+    let (scene, _) = acknowledged();
     forget(&scene.fixture, &scene.ids[..1]);
     prune(&scene.fixture, &PruneOptions { copied: true, ..in_time() });
     assert_eq!(undo(&scene.fixture, &scene.ids[..1]).unwrap().back, scene.ids[..1]);

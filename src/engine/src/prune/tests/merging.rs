@@ -36,6 +36,17 @@ fn forget_strangers(fixture: &Fixture, count: u32) -> Vec<SnapshotId> {
     ids
 }
 
+/// Three snapshots of which the first two were forgotten and pruned, and 18 more forgets; and what lay there before.
+fn many_forgets() -> (Fixture, Vec<SnapshotId>, MemoryStore) {
+    let fixture = fixture();
+    let ids = some(&fixture, 3);
+    let before = copy_of(&fixture.store);
+    forget(&fixture, &ids[..2]);
+    prune(&fixture, &at_once());
+    forget_strangers(&fixture, 18);
+    (fixture, ids, before)
+}
+
 #[test]
 fn however_often_something_is_forgotten_few_tombs_tell_of_it() {
     let fixture = fixture();
@@ -128,12 +139,7 @@ fn a_merged_forget_may_no_more_than_the_tomb_that_it_was() {
 
 #[test]
 fn a_merging_that_stops_anywhere_loses_no_forget() {
-    let fixture = fixture();
-    let ids = some(&fixture, 3);
-    let before = copy_of(&fixture.store);
-    forget(&fixture, &ids[..2]);
-    prune(&fixture, &at_once());
-    forget_strangers(&fixture, 18);
+    let (fixture, ids, before) = many_forgets();
     let count = {
         let store = Arc::new(FaultyStore::new(copy_of(&fixture.store)));
         assert!(prune_in(&fixture, store.clone(), &at_once()).unwrap().tombs_merged >= 18);
@@ -170,12 +176,7 @@ fn forget_strangers_in(fixture: &Fixture, store: &MemoryStore, count: u32) {
 
 #[test]
 fn whoever_listed_the_tombs_before_reads_the_merged_one() {
-    let fixture = fixture();
-    let ids = some(&fixture, 3);
-    let before = copy_of(&fixture.store);
-    forget(&fixture, &ids[..2]);
-    prune(&fixture, &at_once());
-    forget_strangers(&fixture, 18);
+    let (fixture, ids, before) = many_forgets();
     let (repo, catalog) = fixture.open();
     assert!(prune(&fixture, &at_once()).tombs_merged >= 18);
     assert_eq!(Snapshots::load(&repo, &catalog).unwrap().sealed.len(), 1);

@@ -56,8 +56,8 @@ struct Effort {
 /// Repositories at a time: most of a round is waiting for those who are stopped.
 const AT_ONCE: usize = 2;
 /// Rounds in CI.
-const FOLDER: Effort = Effort { rounds: 80, longest: Duration::from_secs(20 * 60) };
-const CEPH: Effort = Effort { rounds: 20, longest: Duration::from_secs(20 * 60) };
+const FOLDER: Effort = Effort { rounds: 100, longest: Duration::from_secs(20 * 60) };
+const CEPH: Effort = Effort { rounds: 4, longest: Duration::from_secs(10 * 60) };
 /// Rounds of a soak.
 const SOAK_FOLDER: Effort = Effort { rounds: 8_000, longest: Duration::from_secs(24 * 3600) };
 const SOAK_CEPH: Effort = Effort { rounds: 2_000, longest: Duration::from_secs(24 * 3600) };

@@ -58,6 +58,13 @@ impl Amount {
     }
 }
 
+impl std::ops::AddAssign for Amount {
+    fn add_assign(&mut self, more: Self) {
+        self.objects += more.objects;
+        self.bytes += more.bytes;
+    }
+}
+
 /// The repository that others are copies of.
 #[derive(Clone, Copy)]
 pub struct Original<'a> {

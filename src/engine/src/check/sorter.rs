@@ -121,6 +121,14 @@ fn head(record: &[u8]) -> u64 {
     u64::from_be_bytes(*record.first_chunk().expect("a key is longer"))
 }
 
+/// Whether a record comes before those of this key.
+fn is_before(record: &[u8], key: &[u8; KEY]) -> bool {
+    match head(record).cmp(&head(key)) {
+        Ordering::Equal => record[..KEY] < key[..],
+        other => other.is_lt(),
+    }
+}
+
 fn sort<const N: usize>(records: &mut [[u8; N]]) {
     records.sort_unstable_by(|a, b| head(a).cmp(&head(b)).then_with(|| a.cmp(b)));
 }
@@ -157,11 +165,7 @@ impl<const N: usize> Sorted<N> {
     pub fn find(&self, key: &[u8; KEY]) -> Result<Vec<[u8; N]>> {
         match self {
             Self::Memory(records) => {
-                let head = head(key);
-                let first = records.partition_point(|record| match self::head(record).cmp(&head) {
-                    Ordering::Equal => record[..KEY] < key[..],
-                    other => other.is_lt(),
-                });
+                let first = records.partition_point(|record| is_before(record, key));
                 Ok(records[first..].iter().take_while(|record| record[..KEY] == key[..]).copied().collect())
             }
             Self::Disk(run) => run.find(key),
@@ -195,18 +199,18 @@ impl<const N: usize> OnDisk<N> {
     pub fn find(&self, key: &[u8; KEY]) -> Result<Vec<[u8; N]>> {
         let mut found = Vec::new();
         // The block before the first fence that is not smaller may end with the key.
-        let block = self.fences.partition_point(|fence| fence < key).saturating_sub(1);
+        let block = self.fences.partition_point(|fence| is_before(fence, key)).saturating_sub(1);
         let mut at = (block * FENCE) as u64;
         let mut bytes = Vec::new();
         while at < self.len {
             let count = ((self.len - at) as usize).min(FENCE);
             self.read(at, count, &mut bytes)?;
-            for record in bytes.as_chunks::<N>().0 {
-                match record[..KEY].cmp(key) {
-                    Ordering::Less => {}
-                    Ordering::Equal => found.push(*record),
-                    Ordering::Greater => return Ok(found),
-                }
+            let records = bytes.as_chunks::<N>().0;
+            let first = records.partition_point(|record| is_before(record, key));
+            let before = found.len();
+            found.extend(records[first..].iter().take_while(|record| record[..KEY] == key[..]));
+            if first + found.len() - before < count {
+                break;
             }
             at += count as u64;
         }

@@ -21,13 +21,12 @@ use fardel_format::ack::Ack;
 use fardel_format::ids::Generation;
 use fardel_format::pack_list::PackEntry;
 use fardel_format::{ObjectHash, SnapshotId};
-use fardel_store::Key;
 use jiff::Timestamp;
 
 use super::options::PruneOptions;
 use super::survey::{Found, Standing, Survey};
 use crate::Result;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Stored};
 use crate::replicas::Acks;
 use crate::repository::Repository;
 use crate::status::Amount;
@@ -49,7 +48,7 @@ pub struct Heed {
     /// For whom.
     pub keeps: Vec<Keep>,
     /// Acknowledgements that a newer one replaces.
-    pub spent: Vec<Key>,
+    pub spent: Vec<Stored>,
     /// Replicas that lie here with nothing that counts.
     pub silent: BTreeSet<String>,
     /// Whether there is nothing to go by but time.
@@ -118,7 +117,7 @@ impl Heed {
             let counts = judged.iter().any(|judged| judged.counts);
             if counts {
                 heard.insert(line.replica.clone());
-                heed.spent.extend(line.acks[keep..].iter().map(|heard| heard.key.clone()));
+                heed.spent.extend(line.acks[keep..].iter().map(|heard| heard.stored.clone()));
             }
             for (said, judged) in line.acks.iter().zip(judged).take(keep) {
                 let Some(found) = judged.found else { continue };

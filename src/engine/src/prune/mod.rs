@@ -249,8 +249,7 @@ impl Plan<'_> {
         planned.sweep = doomed::sweepable(survey, options, now);
         planned.condemn.objects = doomed.amount.objects + planned.repack.objects;
         planned.condemn.bytes = doomed.amount.bytes + planned.repack.bytes;
-        planned.young.objects += doomed.young.objects;
-        planned.young.bytes += doomed.young.bytes;
+        planned.young += doomed.young;
         planned.young_byte_days += doomed.young_byte_seconds as f64 / DAY;
         planned.unfinished = doomed.unfinished;
         planned.held_up = survey.heed.held_up(survey);

@@ -12,13 +12,13 @@ use std::collections::HashSet;
 
 use fardel_format::ObjectHash;
 use fardel_format::tomb::Takes;
-use fardel_store::{ErrorKind, Key};
+use fardel_store::ErrorKind;
 use jiff::Timestamp;
 
 use super::doomed::is_needed;
 use super::options::PruneOptions;
 use super::survey::{Found, Scope, Standing, Survey};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Stored};
 use crate::commit::load_tombs;
 use crate::entomb;
 use crate::monitor::Monitor;
@@ -145,27 +145,24 @@ impl Sweeper<'_> {
             |found: &&Found| !gone.iter().any(|gone| gone.name == found.name && gone.writer == found.writer);
         let named: HashSet<_> =
             self.survey.manifests.iter().filter(stays).map(|found| found.manifest.root.hash).collect();
+        let objects = |found: &&Found| {
+            let (id, root) = ((found.writer, found.name), &found.manifest.root.hash);
+            let root_goes = !named.contains(root) && self.survey.opaque.is_none();
+            let root = self.survey.catalog.roots.get(root).filter(|_| root_goes);
+            // The manifest is the last: it tells what the others were.
+            [self.survey.catalog.seals.get(&id), root, self.survey.catalog.manifests.get(&id)]
+        };
         let mut snapshots = HashSet::new();
-        for found in &gone {
-            let id = (found.writer, found.name);
-            let seal = self.survey.catalog.seals.get(&id).map(|stored| (&stored.key, stored.size));
-            let root = self.survey.catalog.roots.get(&found.manifest.root.hash);
-            let root =
-                root.filter(|_| !named.contains(&found.manifest.root.hash) && self.survey.opaque.is_none());
-            let manifest = self.survey.catalog.manifests.get(&id).map(|stored| (&stored.key, stored.size));
-            let root = root.map(|stored| (&stored.key, stored.size));
-            let mut all = true;
-            for (key, size) in [seal, root, manifest].into_iter().flatten() {
-                // The manifest is the last: it tells what the others were.
-                all = all && self.delete(key)?;
-                if all {
-                    self.swept.others.add(size);
+        self.delete_all(
+            &gone,
+            |found| objects(found).into_iter().flatten(),
+            |found, amount, is_gone, swept| {
+                swept.others += amount;
+                if is_gone && found.standing == Standing::Forgotten {
+                    snapshots.insert(found.manifest.snapshot);
                 }
-            }
-            if all && found.standing == Standing::Forgotten {
-                snapshots.insert(found.manifest.snapshot);
-            }
-        }
+            },
+        )?;
         self.swept.snapshots = snapshots.len() as u64;
         Ok(())
     }
@@ -205,13 +202,8 @@ impl Sweeper<'_> {
                 lists.push((hash, stored));
             }
         }
-        let all: Vec<_> = roots.chain(lists).map(|(_, stored)| (stored.key.clone(), stored.size)).collect();
-        for (key, size) in all {
-            if self.delete(&key)? {
-                self.swept.others.add(size);
-            }
-        }
-        Ok(())
+        let all: Vec<_> = roots.chain(lists).map(|(_, stored)| stored).collect();
+        self.delete_all(&all, |stored| [*stored], |_, amount, _, swept| swept.others += amount)
     }
 
     fn is_list_of_condemned(&self, hash: &ObjectHash) -> Result<bool> {
@@ -251,41 +243,56 @@ impl Sweeper<'_> {
         dead.sort_by(|a, b| a.key.cmp(&b.key));
         let counters = self.monitor.counters();
         counters.set_total(dead.len() as u64, 0);
-        for stored in dead {
-            if self.delete(&stored.key)? {
-                self.swept.packs.add(stored.size);
-            }
-            counters.done(1, 0);
-        }
-        Ok(())
+        self.delete_all(
+            &dead,
+            |stored| [*stored],
+            |_, amount, _, swept| {
+                swept.packs += amount;
+                counters.done(1, 0);
+            },
+        )
     }
 
     /// Acknowledgements that newer ones replace.
     fn acks(&mut self) -> Result<()> {
-        for key in &self.survey.heed.spent {
-            if self.delete(key)? {
-                self.swept.others.add(0);
-            }
-        }
-        Ok(())
+        let spent: Vec<_> = self.survey.heed.spent.iter().collect();
+        self.delete_all(&spent, |stored| [*stored], |_, amount, _, swept| swept.others += amount)
     }
 
-    /// Whether it is gone; a store that keeps it on purpose is told in the report.
-    fn delete(&mut self, key: &Key) -> Result<bool> {
-        if self.monitor.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        match self.repo.store().delete(key) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind == ErrorKind::Denied => {
-                self.swept.denied.push(error.to_string());
-                Ok(false)
+    /// Deletes the objects of each item in their order, those of many items at once, and tells `then` how much went, and whether all of
+    /// it did. What a store keeps on purpose is told in the report.
+    fn delete_all<'k, T: Sync, O: IntoIterator<Item = &'k Stored>>(
+        &mut self,
+        items: &[T],
+        objects: impl Fn(&T) -> O + Sync,
+        mut then: impl FnMut(&T, Amount, bool, &mut Swept),
+    ) -> Result<()> {
+        let (store, monitor, swept) = (self.repo.store(), self.monitor, &mut self.swept);
+        let delete = |item: &T| {
+            let mut amount = Amount::default();
+            for stored in objects(item) {
+                if monitor.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                match store.delete(&stored.key) {
+                    Ok(()) => amount.add(stored.size),
+                    Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Locked) => {
+                        return Ok((amount, Some(error)));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
-            Err(error) if error.kind == ErrorKind::Locked => {
-                self.swept.locked.push(error.to_string());
-                Ok(false)
+            Ok((amount, None))
+        };
+        store.for_many(items, delete, |item, deleted| {
+            let (amount, kept) = deleted?;
+            then(item, amount, kept.is_none(), swept);
+            if let Some(error) = kept {
+                let told =
+                    if error.kind == ErrorKind::Denied { &mut swept.denied } else { &mut swept.locked };
+                told.push(error.to_string());
             }
-            Err(error) => Err(error.into()),
-        }
+            Ok(())
+        })
     }
 }

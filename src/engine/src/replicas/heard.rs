@@ -6,7 +6,7 @@ use fardel_format::ack::{self, Ack};
 use fardel_format::names::Numbered;
 use fardel_format::signers::{Registry, Role};
 use fardel_format::{Error as FormatError, WriterId};
-use fardel_store::{ErrorKind, Key};
+use fardel_store::ErrorKind;
 
 use crate::catalog::{Catalog, Stored};
 use crate::repository::{Problem, Repository};
@@ -18,8 +18,8 @@ use crate::{Error, Result};
 pub struct Heard {
     /// Its name.
     pub name: Numbered,
-    /// Where it lies.
-    pub key: Key,
+    /// Where it lies, and its size.
+    pub stored: Stored,
     /// What it says.
     pub ack: Ack,
 }
@@ -76,7 +76,7 @@ impl Acks {
             };
             let writer = ack.writer.writer();
             if registry.may(&writer, Role::Acknowledge) {
-                let heard = Heard { name: *name, key: stored.key.clone(), ack };
+                let heard = Heard { name: *name, stored: stored.clone(), ack };
                 lines.entry((replica.clone(), writer)).or_default().push(heard);
             } else if registry.get(&writer).is_some() || registry.get_even_removed(&writer).is_none() {
                 // Whoever was removed says nothing any more. Others may have become signers where we cannot see it yet.

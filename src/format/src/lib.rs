@@ -18,6 +18,7 @@ pub mod pack;
 pub mod pack_list;
 pub mod root;
 pub mod rope;
+pub mod search;
 pub mod segment;
 pub mod sign;
 pub mod signers;

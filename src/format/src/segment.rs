@@ -5,6 +5,7 @@
 
 use crate::ids::{ChunkId, ObjectHash};
 use crate::pack::{Cursor, FrameSpan, PackKind, Toc};
+use crate::search::first_not_before;
 use crate::sign::{PublicKey, SigningKey};
 use crate::{Error, Result};
 
@@ -235,39 +236,15 @@ impl<'a> View<'a> {
         Record::from_bytes(row(self.records, i, RECORD)?.rest)
     }
 
-    fn id(&self, i: u64) -> &'a [u8] {
-        &self.records[i as usize * RECORD..][..32]
+    fn id(&self, i: u64) -> &'a [u8; 32] {
+        self.records[i as usize * RECORD..].first_chunk().expect("a record begins with an id")
     }
 
-    /// The first record of this chunk, by interpolation: chunk ids are spread evenly.
+    /// The first record of this chunk.
     #[must_use]
     pub fn find(&self, id: &ChunkId) -> Option<u64> {
-        let prefix = |bytes: &[u8]| u64::from_be_bytes(*bytes.first_chunk().expect("an id has 32 bytes"));
-        let wanted = prefix(&id.0);
-        let (mut low, mut high) = (0u64, self.counts.records);
-        let (mut low_value, mut high_value) = (0u64, u64::MAX);
-        // Interpolate while the interval is wide, then bisect: crafted ids cost log n steps at most.
-        let mut guesses = 0;
-        while low < high {
-            let width = high - low;
-            let middle = if width > 8 && guesses < 4 {
-                guesses += 1;
-                let span = u128::from(high_value - low_value) + 1;
-                let at = u128::from(wanted.saturating_sub(low_value)) * u128::from(width) / span;
-                low + (at as u64).min(width - 1)
-            } else {
-                low + width / 2
-            };
-            let found = self.id(middle);
-            if found < &id.0[..] {
-                low = middle + 1;
-                low_value = prefix(found);
-            } else {
-                high = middle;
-                high_value = prefix(found);
-            }
-        }
-        (low < self.counts.records && self.id(low) == id.0).then_some(low)
+        let first = first_not_before(self.counts.records, &id.0, |i| self.id(i));
+        (first < self.counts.records && *self.id(first) == id.0).then_some(first)
     }
 
     /// Every place where the segment says this chunk lies.
@@ -275,7 +252,7 @@ impl<'a> View<'a> {
         let (view, id) = (*self, *id);
         let first = view.find(&id).unwrap_or(view.counts.records);
         (first..view.counts.records)
-            .take_while(move |&i| view.id(i) == id.0)
+            .take_while(move |&i| *view.id(i) == id.0)
             .map(move |i| view.location(&view.record(i)?))
     }
 

@@ -1,6 +1,6 @@
 //! Sorts more fixed records than memory holds: sorted runs in nameless temporary files, merged.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fardel_format::ids::Nonce;
+use fardel_format::search::first_not_before;
 
 use crate::{Error, Result};
 
@@ -121,12 +122,13 @@ fn head(record: &[u8]) -> u64 {
     u64::from_be_bytes(*record.first_chunk().expect("a key is longer"))
 }
 
-/// Whether a record comes before those of this key.
-fn is_before(record: &[u8], key: &[u8; KEY]) -> bool {
-    match head(record).cmp(&head(key)) {
-        Ordering::Equal => record[..KEY] < key[..],
-        other => other.is_lt(),
-    }
+fn key_of(record: &[u8]) -> &[u8; KEY] {
+    record.first_chunk().expect("a record is longer than a key")
+}
+
+/// The first of these sorted records that does not come before those of this key.
+fn first<const N: usize>(records: &[[u8; N]], key: &[u8; KEY]) -> usize {
+    first_not_before(records.len() as u64, key, |i| key_of(&records[i as usize])) as usize
 }
 
 fn sort<const N: usize>(records: &mut [[u8; N]]) {
@@ -164,10 +166,11 @@ impl<const N: usize> Sorted<N> {
     /// When a temporary file fails.
     pub fn find(&self, key: &[u8; KEY]) -> Result<Vec<[u8; N]>> {
         match self {
-            Self::Memory(records) => {
-                let first = records.partition_point(|record| is_before(record, key));
-                Ok(records[first..].iter().take_while(|record| record[..KEY] == key[..]).copied().collect())
-            }
+            Self::Memory(records) => Ok(records[first(records, key)..]
+                .iter()
+                .take_while(|record| record[..KEY] == key[..])
+                .copied()
+                .collect()),
             Self::Disk(run) => run.find(key),
         }
     }
@@ -199,14 +202,14 @@ impl<const N: usize> OnDisk<N> {
     pub fn find(&self, key: &[u8; KEY]) -> Result<Vec<[u8; N]>> {
         let mut found = Vec::new();
         // The block before the first fence that is not smaller may end with the key.
-        let block = self.fences.partition_point(|fence| is_before(fence, key)).saturating_sub(1);
+        let block = first(&self.fences, key).saturating_sub(1);
         let mut at = (block * FENCE) as u64;
         let mut bytes = Vec::new();
         while at < self.len {
             let count = ((self.len - at) as usize).min(FENCE);
             self.read(at, count, &mut bytes)?;
             let records = bytes.as_chunks::<N>().0;
-            let first = records.partition_point(|record| is_before(record, key));
+            let first = first(records, key);
             let before = found.len();
             found.extend(records[first..].iter().take_while(|record| record[..KEY] == key[..]));
             if first + found.len() - before < count {
@@ -290,7 +293,7 @@ impl<const N: usize> RunWriter<N> {
             return Ok(());
         }
         if self.len.is_multiple_of(FENCE as u64) {
-            self.fences.push(*record.first_chunk().expect("a record is longer than a key"));
+            self.fences.push(*key_of(record));
         }
         self.len += 1;
         self.last = Some(*record);

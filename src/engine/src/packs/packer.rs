@@ -182,15 +182,6 @@ impl Packer {
     /// When an earlier chunk could not be stored.
     pub fn put(&mut self, kind: PackKind, chunk: &[u8]) -> Result<ChunkId> {
         let id = self.shared.chunk_key.id(chunk);
-        self.put_verified(kind, id, chunk)?;
-        Ok(id)
-    }
-
-    /// The same of bytes that are known to have this id.
-    ///
-    /// # Errors
-    /// As [`Self::put`].
-    pub fn put_verified(&mut self, kind: PackKind, id: ChunkId, chunk: &[u8]) -> Result<()> {
         if !self.shared.is_known(kind, &id, chunk.len())? && self.jobs.is_some() {
             let frame = &mut self.frames[slot(kind)];
             if frame.is_full_for(chunk.len()) {
@@ -198,7 +189,7 @@ impl Packer {
             }
             self.frames[slot(kind)].push(id, chunk).map_err(|e| Error::object("a chunk", e))?;
         }
-        Ok(())
+        Ok(id)
     }
 
     /// From now on remembers the listings of folders on this machine.

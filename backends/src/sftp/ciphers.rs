@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 /// The same call of `ssh`, preferring such ciphers; its user's configuration says which may be used at all.
 pub(super) fn prefer(mut command: Vec<String>) -> Vec<String> {
-    if let Some(ciphers) = allowed(&command).as_deref().and_then(reorder)
-        && computes_aes()
+    if computes_aes()
+        && let Some(ciphers) = allowed(&command).as_deref().and_then(reorder)
     {
         command.splice(1..1, ["-c".to_owned(), ciphers]);
     }

@@ -5,9 +5,14 @@ const GUESSES: u32 = 4;
 /// Within fewer than so many it bisects at once.
 const NEAR: u64 = 8;
 
+/// The beginning of an id as a number: it tells nearly always which of two comes first, and sooner than a comparison of all bytes.
+#[must_use]
+pub fn head(id: &[u8; 32]) -> u64 {
+    u64::from_be_bytes(*id.first_chunk().expect("an id has 32 bytes"))
+}
+
 /// The number of the first of `len` sorted ids that does not come before `id`; `at` gives the id of a number.
 pub fn first_not_before<'a>(len: u64, id: &[u8; 32], at: impl Fn(u64) -> &'a [u8; 32]) -> u64 {
-    let head = |id: &[u8; 32]| u64::from_be_bytes(*id.first_chunk().expect("an id has 32 bytes"));
     let wanted = head(id);
     let (mut low, mut high) = (0, len);
     let (mut low_head, mut high_head) = (0, u64::MAX);
@@ -24,7 +29,6 @@ pub fn first_not_before<'a>(len: u64, id: &[u8; 32], at: impl Fn(u64) -> &'a [u8
         };
         let found = at(middle);
         let found_head = head(found);
-        // Two numbers tell nearly always, and sooner than a comparison of all bytes.
         if found_head < wanted || (found_head == wanted && found < id) {
             (low, low_head) = (middle + 1, found_head);
         } else {

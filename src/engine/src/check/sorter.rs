@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use fardel_format::ids::Nonce;
-use fardel_format::search::first_not_before;
+use fardel_format::search::{first_not_before, head};
 
 use crate::{Error, Result};
 
@@ -117,11 +117,6 @@ impl<const N: usize> Sorter<N> {
     }
 }
 
-/// The beginning of a record as one number: keys are hashes, and nearly always differ there.
-fn head(record: &[u8]) -> u64 {
-    u64::from_be_bytes(*record.first_chunk().expect("a key is longer"))
-}
-
 fn key_of(record: &[u8]) -> &[u8; KEY] {
     record.first_chunk().expect("a record is longer than a key")
 }
@@ -132,7 +127,7 @@ fn first<const N: usize>(records: &[[u8; N]], key: &[u8; KEY]) -> usize {
 }
 
 fn sort<const N: usize>(records: &mut [[u8; N]]) {
-    records.sort_unstable_by(|a, b| head(a).cmp(&head(b)).then_with(|| a.cmp(b)));
+    records.sort_unstable_by(|a, b| head(key_of(a)).cmp(&head(key_of(b))).then_with(|| a.cmp(b)));
 }
 
 /// Records in order, each once.

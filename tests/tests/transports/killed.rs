@@ -112,7 +112,10 @@ fn a_sync_over_ssh_sends_at_most_8_mib_again() {
     let carrier = Carrier::new().to(url).with("PATH", std::env::join_paths(path).unwrap());
     carrier.is_killed_behind(&line);
     let staging = server.files().join("r/.fardel-staging");
-    assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0, "no temporary is left");
+    // Small objects go beside the pack. One that the kill hit leaves a temporary, which is litter after some days.
+    let lens = std::fs::read_dir(staging).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+    let large: Vec<_> = lens.filter(|len| *len > MIB as u64).collect();
+    assert!(large.is_empty(), "the temporary of the pack is left: {large:?} bytes");
 }
 
 #[test]

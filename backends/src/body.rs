@@ -135,7 +135,7 @@ impl Pieces {
 }
 
 /// For uploads of which the other side can tell what it has.
-#[cfg(feature = "s3")]
+#[cfg(any(feature = "sftp", feature = "s3"))]
 impl Pieces {
     /// `len` bytes from `start`, which are not to be sent: to compare them with what is there.
     pub(crate) async fn look(&self, start: u64, len: usize) -> Result<Bytes> {

@@ -3,9 +3,9 @@ use fardel_store::{Error, ErrorKind, Key, Result};
 use futures::StreamExt;
 use futures::future::{BoxFuture, Fuse, FusedFuture, FutureExt};
 use futures::stream::{self, Stream};
-use tokio::sync::watch;
 
 use super::failure::Failure;
+use super::read::read_span;
 use super::session::{Handle, Lease};
 use super::staging::{Staging, Temporary};
 use crate::body::Pieces;
@@ -15,11 +15,8 @@ use crate::staging;
 /// Bodies beyond this are resumed, in bytes.
 const RESUMED: u64 = 8 << 20;
 
-/// So many bytes may be on their way without being durable and written down: what an interruption costs at most.
-const UNCONFIRMED: u64 = 7 << 20;
-
-/// After so many acknowledged bytes the file is synced, and that written down.
-const STEP: u64 = 4 << 20;
+/// After so many acknowledged bytes the file is synced, and that written down: more than this is never read again to go on.
+const STEP: u64 = 16 << 20;
 
 /// Bodies are read in blocks of this many bytes.
 const BLOCK: u64 = 1 << 20;
@@ -38,9 +35,10 @@ pub(super) struct Put<'a> {
     pub(super) pieces: &'a Pieces,
 }
 
-/// A temporary, how much of it is durable already, and where that is written down.
+/// A temporary, how much of it need not go, how much of that is durable, and where the latter is written down.
 struct Begun {
     temporary: Temporary,
+    there: u64,
     durable: u64,
     journal: Option<Journal>,
 }
@@ -96,10 +94,11 @@ impl Put<'_> {
             let opened = journals.open(self.key, len, &self.pieces.hash().await?);
             if let Some((mut opened, notes)) = opened {
                 if let Some((name, durable)) = read_notes(&notes, len)
-                    && let Some(temporary) = self.take_up(name, durable).await
+                    && let Some((temporary, size)) = self.take_up(name, durable).await
                 {
                     self.pieces.recall_until(durable, &notes);
-                    return Ok(Begun { temporary, durable, journal: Some(opened) });
+                    let there = self.compare(&temporary.file, durable, size).await;
+                    return Ok(Begun { temporary, there, durable, journal: Some(opened) });
                 }
                 opened.restart();
                 journal = Some(opened);
@@ -111,17 +110,32 @@ impl Put<'_> {
                 if let Some(journal) = &mut journal {
                     journal.note(&format!("{TEMPORARY}{name}"));
                 }
-                Ok(Begun { temporary, durable: 0, journal })
+                Ok(Begun { temporary, there: 0, durable: 0, journal })
             }
             Err(failure) => Err(self.explain("a temporary could not be made", &failure).await),
         }
     }
 
-    /// The temporary of an earlier upload, if it is there and holds what was made durable.
-    async fn take_up(&self, name: &str, durable: u64) -> Option<Temporary> {
+    /// The temporary of an earlier upload and its size, if it is there and holds what was made durable.
+    async fn take_up(&self, name: &str, durable: u64) -> Option<(Temporary, u64)> {
         let temporary = self.staging.reopen(self.session, name).await.ok()?;
         let size = temporary.file.attributes().await.ok()?.size?;
-        (durable..=self.pieces.len()).contains(&size).then_some(temporary)
+        (durable..=self.pieces.len()).contains(&size).then_some((temporary, size))
+    }
+
+    /// How far a temporary of this size holds the body: behind what is durable, a server that lost its power may have lost some.
+    async fn compare(&self, file: &Handle, durable: u64, size: u64) -> u64 {
+        let mut end = durable;
+        while end + BLOCK <= size {
+            let there = read_span(file, self.key, end, BLOCK as usize, self.session).await;
+            let here = self.pieces.look(end, BLOCK as usize).await;
+            match (there, here) {
+                (Ok(there), Ok(here)) if there == here => self.pieces.found(end, &here),
+                _ => break,
+            }
+            end += BLOCK;
+        }
+        end
     }
 
     /// Writes what is not durable yet, and makes it so.
@@ -143,20 +157,14 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// Writes the rest of the body. Acknowledged parts are synced while the next ones are under way; where that is written down, no
-    /// more goes than an interruption may cost.
+    /// Writes the rest of the body. Acknowledged parts are synced while the next ones are under way.
     async fn write(&self, begun: &mut Begun) -> Result<(), Stopped> {
-        let Begun { temporary: Temporary { file, .. }, durable, journal } = begun;
+        let Begun { temporary: Temporary { file, .. }, there, durable, journal } = begun;
         let file = &*file;
-        let (allow, allowed) =
-            watch::channel(if journal.is_some() { *durable + UNCONFIRMED } else { u64::MAX });
-        let writes = self
-            .packets(*durable, allowed)
-            .map(|packet| write(file, packet))
-            .buffered(self.session.at_once());
+        let writes = self.packets(*there).map(|packet| write(file, packet)).buffered(self.session.at_once());
         futures::pin_mut!(writes);
         let mut sync: Fuse<BoxFuture<'_, Result<(), Failure>>> = Fuse::terminated();
-        let (mut acknowledged, mut asked) = (*durable, *durable);
+        let (mut acknowledged, mut asked) = (*there, *durable);
         loop {
             tokio::select! {
                 biased;
@@ -164,7 +172,6 @@ impl Put<'_> {
                     synced.map_err(Stopped::Sync)?;
                     note(journal, *durable, asked, self.pieces);
                     *durable = asked;
-                    allow.send_replace(asked + UNCONFIRMED);
                 }
                 written = writes.next() => match written {
                     Some(end) => acknowledged = end?,
@@ -179,20 +186,13 @@ impl Put<'_> {
         }
     }
 
-    /// The body from `start` on, as far as is allowed by then, in packets with the place of each.
-    fn packets(&self, start: u64, allowed: watch::Receiver<u64>) -> impl Stream<Item = Result<(u64, Bytes)>> {
+    /// The body from `start` on, in packets with the place of each.
+    fn packets(&self, start: u64) -> impl Stream<Item = Result<(u64, Bytes)>> {
         let (len, packet) = (self.pieces.len(), self.session.packet);
         let pieces = self.pieces;
         let starts = (0..).map(move |n| start + n * BLOCK).take_while(move |from| *from < len);
-        let blocks = stream::iter(starts).map(move |from| {
-            let mut allowed = allowed.clone();
-            async move {
-                let step = BLOCK.min(len - from);
-                // Who allows more lives as long as these packets are asked for.
-                let _ = allowed.wait_for(|end| from + step <= *end).await.map(drop);
-                (from, pieces.read(from, step as usize).await)
-            }
-        });
+        let blocks = stream::iter(starts)
+            .map(move |from| async move { (from, pieces.read(from, BLOCK.min(len - from) as usize).await) });
         blocks.buffered(2).flat_map(move |(from, block)| {
             let packets: Vec<_> = match block {
                 Err(error) => vec![Err(error)],

@@ -7,9 +7,6 @@ use russh_sftp::protocol::OpenFlags;
 use super::session::{Handle, Lease};
 use crate::body::in_memory;
 
-/// So many packets of one read are asked for at once.
-const AHEAD: usize = 64;
-
 /// Before more bytes than this are asked for, the size of the file is.
 const PROBED: u64 = 16 << 20;
 
@@ -44,15 +41,26 @@ pub(super) async fn read(session: &Lease, key: &Key, path: &str, range: ByteRang
             return Err(truncated(key, size));
         }
     }
-    read_span(&file, key, start, in_memory(key, len)?, session.packet).await
+    read_span(&file, key, start, in_memory(key, len)?, session).await
 }
 
-async fn read_span(file: &Handle, key: &Key, start: u64, len: usize, packet: usize) -> Result<Bytes> {
+/// `len` bytes of an open file from `start`, all of them.
+///
+/// # Errors
+/// [`fardel_store::ErrorKind::Truncated`] when there are fewer; as the connection fails.
+pub(super) async fn read_span(
+    file: &Handle,
+    key: &Key,
+    start: u64,
+    len: usize,
+    session: &Lease,
+) -> Result<Bytes> {
+    let packet = session.packet;
     let mut bytes = BytesMut::zeroed(len);
     let starts = (0..).map(|n| start.saturating_add(n * packet as u64));
     let reads: Vec<_> =
         starts.zip(bytes.chunks_mut(packet)).map(|(from, part)| fill(file, key, from, part)).collect();
-    let mut reads = stream::iter(reads).buffer_unordered(AHEAD);
+    let mut reads = stream::iter(reads).buffer_unordered(session.at_once());
     while let Some(done) = reads.next().await {
         done?;
     }

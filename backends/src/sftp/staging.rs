@@ -64,10 +64,10 @@ impl Staging {
         }
     }
 
-    /// An earlier temporary, to go on with it.
+    /// An earlier temporary, to look what it holds and to go on with it.
     pub(super) async fn reopen(&self, session: &Lease, name: &str) -> Result<Temporary, Failure> {
         let path = self.path(name);
-        Ok(Temporary { file: session.open(&path, OpenFlags::WRITE).await?, path })
+        Ok(Temporary { file: session.open(&path, OpenFlags::READ.union(OpenFlags::WRITE)).await?, path })
     }
 
     /// Removes what uploads left that never go on, once in the life of the store. `now` is the server's idea of the time, in seconds.

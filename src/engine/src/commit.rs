@@ -208,11 +208,11 @@ pub fn publish_all(repo: &Repository, unpublished: Vec<Unpublished<'_>>) -> Resu
             } else if one.is_given_up(&tombs) {
                 again.push((i, one.anew(&tombs)?));
             } else {
-                one.seal()?;
                 sealed.push((i, one));
             }
         }
         if !sealed.is_empty() {
+            repo.store().for_many(&sealed, |(_, one)| one.seal(), |_, done| done)?;
             let tombs = load_tombs(repo)?;
             for (i, one) in sealed {
                 if one.is_given_up(&tombs) {

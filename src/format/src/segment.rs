@@ -22,7 +22,7 @@ pub const RECORD: usize = 44;
 pub const MAX_SIZE: u64 = 1 << 30;
 
 /// A pack in a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentPack {
     /// The pack.
     pub hash: ObjectHash,
@@ -247,13 +247,29 @@ impl<'a> View<'a> {
         (first < self.counts.records && *self.id(first) == id.0).then_some(first)
     }
 
+    /// The first record from `start` on that does not come before this chunk; sooner than [`Self::find`] when that is not far.
+    #[must_use]
+    pub fn advance(&self, start: u64, id: &ChunkId) -> u64 {
+        let (mut low, mut step) = (start, 1);
+        while low + step <= self.counts.records && *self.id(low + step - 1) < id.0 {
+            low += step;
+            step *= 2;
+        }
+        let within = step.min(self.counts.records - low);
+        low + first_not_before(within, &id.0, |i| self.id(low + i))
+    }
+
     /// Every place where the segment says this chunk lies.
     pub fn locate(&self, id: &ChunkId) -> impl Iterator<Item = Result<Location>> + use<'a> {
+        let first = self.find(id).unwrap_or(self.counts.records);
+        let view = *self;
+        self.records_of(first, id).map(move |record| view.location(&record?))
+    }
+
+    /// The records from number `first` on, as long as they are of this chunk.
+    pub fn records_of(&self, first: u64, id: &ChunkId) -> impl Iterator<Item = Result<Record>> + use<'a> {
         let (view, id) = (*self, *id);
-        let first = view.find(&id).unwrap_or(view.counts.records);
-        (first..view.counts.records)
-            .take_while(move |&i| *view.id(i) == id.0)
-            .map(move |i| view.location(&view.record(i)?))
+        (first..view.counts.records).take_while(move |&i| *view.id(i) == id.0).map(move |i| view.record(i))
     }
 
     /// Where a record points.

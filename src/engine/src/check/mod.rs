@@ -18,6 +18,7 @@ mod findings;
 pub(crate) mod frames;
 mod impact;
 mod key_set;
+pub(crate) mod look;
 mod needs;
 mod proof;
 mod report;

@@ -6,8 +6,8 @@ use fardel_format::pack::PackKind;
 
 use super::chains::{Chain, NEVER};
 use super::frames::{HOLDING, SUSPECT, id_of, split_kind, suspect, word};
+use super::look::{UNREADABLE, WANT};
 use super::sorter::{Sorted, Sorter};
-use super::structure::{UNREADABLE, WANT};
 use crate::Result;
 
 /// A pack number that means: nobody knows in which pack it should lie.

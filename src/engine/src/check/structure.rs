@@ -1,74 +1,24 @@
 //! Walks trees and maps, each distinct part once, and writes down every chunk that they name.
 
-use fardel_format::pack::PackKind;
-use fardel_format::rope::{self, FIXED_LEAF, Line, Rope};
-use fardel_format::tree::{self, Node, NodeKind};
-use fardel_format::{ChunkId, frame};
+use std::sync::{Mutex, PoisonError};
 
-use super::frames::holding;
+use fardel_format::ChunkId;
+use fardel_format::pack::PackKind;
+use fardel_format::tree::Node;
+
+use super::frames::id_of;
 use super::key_set::KeySet;
+use super::look::{Eye, Look, PART, WANT};
 use super::sorter::{Scratch, Sorter};
 use super::stack::Stack;
 use crate::monitor::Monitor;
 use crate::packs::ChunkReader;
 use crate::{Error, Result};
 
-/// A chunk that is named: id, kind and length, position of the snapshot in its chain.
-pub const WANT: usize = super::frames::HOLDING;
-/// The length of a want whose chunk could not be read.
-pub const UNREADABLE: u32 = (1 << 31) - 1;
-
-/// What a part of a tree or a map is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Entries of a folder.
-    Entries,
-    /// Lines of a folder's rope, of this depth.
-    Listing(u8),
-    /// Lines of a file's rope, of this depth; together they stand for so many bytes.
-    File(u8, u64),
-    /// Lines of a volume's rope, of this depth and chunk size; together they stand for so many bytes.
-    Volume(u8, u32, u64),
-}
-
-/// A part that is to be looked at, as a record.
-const PART: usize = 46;
-
-fn to_record(id: &ChunkId, role: Role) -> [u8; PART] {
-    let (tag, depth, chunk_size, len) = match role {
-        Role::Entries => (0, 0, 0, 0),
-        Role::Listing(depth) => (1, depth, 0, 0),
-        Role::File(depth, len) => (2, depth, 0, len),
-        Role::Volume(depth, chunk_size, len) => (3, depth, chunk_size, len),
-    };
-    let mut record = [0; PART];
-    record[..32].copy_from_slice(&id.0);
-    record[32] = tag;
-    record[33] = depth;
-    record[34..38].copy_from_slice(&chunk_size.to_le_bytes());
-    record[38..].copy_from_slice(&len.to_le_bytes());
-    record
-}
-
-fn from_record(record: &[u8; PART]) -> (ChunkId, Role) {
-    let id = ChunkId(*record.first_chunk().expect("a record begins with an id"));
-    let chunk_size = u32::from_le_bytes(*record[34..].first_chunk().expect("four bytes"));
-    let len = u64::from_le_bytes(*record[38..].first_chunk().expect("eight bytes"));
-    let role = match record[32] {
-        0 => Role::Entries,
-        1 => Role::Listing(record[33]),
-        2 => Role::File(record[33], len),
-        _ => Role::Volume(record[33], chunk_size, len),
-    };
-    (id, role)
-}
-
-/// Which end of a part of a folder.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Edge {
-    First,
-    Last,
-}
+/// Parts that are looked at together.
+const TOGETHER: usize = 64;
+/// Parts that were written wrong and that are told of.
+const MOST_NONSENSE: usize = 1000;
 
 /// What is wrong with a part that can be read.
 pub struct Nonsense {
@@ -81,11 +31,11 @@ pub struct Nonsense {
 /// Walks the snapshots of one chain.
 pub struct Walker<'a> {
     chunks: &'a ChunkReader<'a>,
+    order: bool,
     monitor: &'a dyn Monitor,
     visited: KeySet,
     stack: Stack<PART>,
     wants: Sorter<WANT>,
-    position: u32,
     /// Parts that were written wrong.
     pub nonsense: Vec<Nonsense>,
     /// Such parts, whether they are listed or not.
@@ -102,14 +52,20 @@ impl<'a> Walker<'a> {
     ) -> Self {
         Self {
             chunks,
+            order: true,
             monitor,
             visited: KeySet::new(scratch, memory / 4),
             stack: Stack::new(scratch, memory / 16),
             wants: Sorter::new(scratch, memory / 2),
-            position: 0,
             nonsense: Vec::new(),
             nonsense_count: 0,
         }
+    }
+
+    /// In whatever order entries are from part to part of a folder: for those who want to know only what is named.
+    #[must_use]
+    pub fn in_any_order(self) -> Self {
+        Self { order: false, ..self }
     }
 
     /// Walks from the nodes of the snapshot at this position.
@@ -117,16 +73,60 @@ impl<'a> Walker<'a> {
     /// # Errors
     /// When the store or a temporary file fails, or the user stops it.
     pub fn walk<'n>(&mut self, position: u32, nodes: impl IntoIterator<Item = &'n Node>) -> Result<()> {
-        self.position = position;
+        let eye = Eye { chunks: self.chunks, position, order: self.order };
         for node in nodes {
-            if let Err(why) = self.node(node)? {
-                self.nonsense(None, why);
-            }
-            while let Some(part) = self.stack.pop()? {
+            self.take(Look::at_node(eye, node)?, None)?;
+            loop {
+                let parts = self.next_parts()?;
+                if parts.is_empty() {
+                    break;
+                }
                 if self.monitor.interrupted() {
                     return Err(Error::Interrupted);
                 }
-                self.visit(&part)?;
+                self.look_at(eye, parts)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A few parts that were not looked at yet; none at the end.
+    fn next_parts(&mut self) -> Result<Vec<[u8; PART]>> {
+        let mut parts = Vec::new();
+        while parts.len() < TOGETHER
+            && let Some(part) = self.stack.pop()?
+        {
+            if self.visited.insert(*blake3::hash(&part).as_bytes())? {
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Looks at parts in several threads, at those of one frame in one of them.
+    fn look_at(&mut self, eye: Eye<'_>, parts: Vec<[u8; PART]>) -> Result<()> {
+        let frame_of = |part: [u8; PART]| (eye.chunks.frame_of(&id_of(&part), PackKind::Meta), part);
+        let mut parts: Vec<_> = parts.into_iter().map(frame_of).collect();
+        parts.sort_by_key(|(frame, _)| *frame);
+        let groups: Vec<_> = parts.chunk_by(|a, b| a.0 == b.0).collect();
+        let walker = Mutex::new(self);
+        let look = |group: &&[(_, [u8; PART])]| {
+            group.iter().try_for_each(|(_, part)| {
+                let look = Look::at_part(eye, part)?;
+                walker.lock().unwrap_or_else(PoisonError::into_inner).take(look, Some(part))
+            })
+        };
+        eye.chunks.store().for_many(&groups, look, |_, looked| looked)
+    }
+
+    /// Notes what a part names; `None` for the root.
+    fn take(&mut self, look: Look<'_>, part: Option<&[u8; PART]>) -> Result<()> {
+        look.wants.into_iter().try_for_each(|want| self.wants.push(want))?;
+        look.parts.into_iter().try_for_each(|part| self.stack.push(part))?;
+        if let Some(why) = look.wrong {
+            self.nonsense_count += 1;
+            if self.nonsense.len() < MOST_NONSENSE {
+                self.nonsense.push(Nonsense { chunk: part.map(|part| id_of(part)), why });
             }
         }
         Ok(())
@@ -135,215 +135,5 @@ impl<'a> Walker<'a> {
     /// Everything that was named.
     pub fn finish(self) -> (Sorter<WANT>, Vec<Nonsense>, u64) {
         (self.wants, self.nonsense, self.nonsense_count)
-    }
-
-    fn nonsense(&mut self, chunk: Option<ChunkId>, why: String) {
-        self.nonsense_count += 1;
-        if self.nonsense.len() < 1000 {
-            self.nonsense.push(Nonsense { chunk, why });
-        }
-    }
-
-    fn visit(&mut self, record: &[u8; PART]) -> Result<()> {
-        if !self.visited.insert(*blake3::hash(record).as_bytes())? {
-            return Ok(());
-        }
-        let (id, role) = from_record(record);
-        let bytes = match self.chunks.get(&id, PackKind::Meta) {
-            Ok(bytes) => bytes,
-            Err(Error::Store(error)) if super::findings::class_of_read(&error).is_none() => {
-                return Err(error.into());
-            }
-            Err(_) => return self.want(&id, PackKind::Meta, UNREADABLE),
-        };
-        self.want(&id, PackKind::Meta, bytes.len() as u32)?;
-        let looked = match role {
-            Role::Entries => self.entries(&bytes)?,
-            Role::Listing(_) | Role::File(..) | Role::Volume(..) => {
-                match rope::parse_leaf(&bytes).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-                    Ok(lines) => self.lines(&lines, role)?,
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-        };
-        if let Err(why) = looked {
-            self.nonsense(Some(id), why);
-        }
-        Ok(())
-    }
-
-    fn want(&mut self, id: &ChunkId, kind: PackKind, len: u32) -> Result<()> {
-        self.wants.push(holding(id, kind, len, self.position))
-    }
-
-    fn part(&mut self, id: &ChunkId, role: Role) -> Result<()> {
-        self.stack.push(to_record(id, role))
-    }
-
-    fn entries(&mut self, bytes: &[u8]) -> Result<Result<(), String>> {
-        let lines = match tree::leaf_lines(bytes) {
-            Ok(lines) => lines,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let mut first_wrong = Ok(());
-        let mut last: Option<Vec<u8>> = None;
-        for line in lines {
-            let node = match Node::from_line(line) {
-                Ok(node) => node,
-                Err(error) => {
-                    first_wrong = first_wrong.and(Err(error.to_string()));
-                    continue;
-                }
-            };
-            let named = match node.name_bytes() {
-                Ok(name) if last.as_ref().is_some_and(|last| **last >= *name) => {
-                    Err("its entries are not sorted by name".to_owned())
-                }
-                Ok(name) => {
-                    last = Some(name.into_owned());
-                    Ok(())
-                }
-                Err(error) => Err(error.to_string()),
-            };
-            let looked = self.node(&node)?;
-            first_wrong = first_wrong.and(named).and(looked);
-        }
-        Ok(first_wrong)
-    }
-
-    /// The inner result tells what is wrong with the entry itself.
-    fn node(&mut self, node: &Node) -> Result<Result<(), String>> {
-        let looked = match (node.kind, &node.content, &node.entries) {
-            (NodeKind::File | NodeKind::Volume, Some(rope), None) => match rope.chunk_size {
-                None => self.rope(rope, Role::File(rope.depth, node.size))?,
-                Some(chunk_size) => self.rope(rope, Role::Volume(rope.depth, chunk_size, node.size))?,
-            },
-            (NodeKind::Dir, None, Some(rope)) => self.rope(rope, Role::Listing(rope.depth))?,
-            (NodeKind::File | NodeKind::Volume | NodeKind::Dir, ..) => {
-                Err("it does not say what is in it".into())
-            }
-            (_, None, None) => Ok(()),
-            _ => Err("it has a content that its kind cannot have".into()),
-        };
-        let shown = || node.name_bytes().map_or_else(|_| "?".into(), |name| name.escape_ascii().to_string());
-        Ok(looked.map_err(|why| format!("{}: {why}", shown())))
-    }
-
-    fn rope(&mut self, rope: &Rope, role: Role) -> Result<Result<(), String>> {
-        match rope.parse_lines() {
-            Ok(lines) => self.lines(&lines, role),
-            Err(error) => Ok(Err(error.to_string())),
-        }
-    }
-
-    fn lines(&mut self, lines: &[Line], role: Role) -> Result<Result<(), String>> {
-        match role {
-            Role::Entries => Ok(Ok(())),
-            Role::Listing(depth) => self.listing(lines, depth),
-            Role::File(depth, len) => self.file(lines, depth, len),
-            Role::Volume(depth, chunk_size, len) => self.volume(lines, depth, chunk_size, len),
-        }
-    }
-
-    fn listing(&mut self, lines: &[Line], depth: u8) -> Result<Result<(), String>> {
-        let below = depth.checked_sub(1).map_or(Role::Entries, Role::Listing);
-        let mut last: Option<Vec<u8>> = None;
-        for line in lines {
-            let Line { chunk: Some(id), len: None } = line else {
-                return Ok(Err("a folder has a hole".into()));
-            };
-            self.part(id, below)?;
-            if lines.len() == 1 {
-                break;
-            }
-            // Parts are looked at once each, so their order is seen from where they are named.
-            let first = self.edge(id, below, Edge::First)?;
-            if last.is_some() && first.is_some() && last >= first {
-                return Ok(Err("its entries are not sorted by name from part to part".into()));
-            }
-            last = self.edge(id, below, Edge::Last)?.or(last);
-        }
-        Ok(Ok(()))
-    }
-
-    /// The first or last name in a part of a folder, if it can be read.
-    fn edge(&self, id: &ChunkId, role: Role, edge: Edge) -> Result<Option<Vec<u8>>> {
-        let (mut id, mut role) = (*id, role);
-        loop {
-            let bytes = match self.chunks.get(&id, PackKind::Meta) {
-                Ok(bytes) => bytes,
-                Err(error) if error.is_damage() => return Ok(None),
-                Err(error) => return Err(error),
-            };
-            let Some(body) = bytes.strip_suffix(b"\n") else { return Ok(None) };
-            let mut lines = body.split(|&b| b == b'\n');
-            let line = if edge == Edge::First { lines.next() } else { lines.next_back() };
-            let line = line.unwrap_or_default();
-            let Role::Listing(depth) = role else {
-                let node = Node::from_line(line).ok();
-                return Ok(node.and_then(|node| Some(node.name_bytes().ok()?.into_owned())));
-            };
-            let line = std::str::from_utf8(line).ok().and_then(|line| Line::parse(line).ok());
-            let Some(Line { chunk: Some(below), .. }) = line else { return Ok(None) };
-            (id, role) = (below, depth.checked_sub(1).map_or(Role::Entries, Role::Listing));
-        }
-    }
-
-    fn file(&mut self, lines: &[Line], depth: u8, wanted: u64) -> Result<Result<(), String>> {
-        let mut total = 0u64;
-        for line in lines {
-            let Some(len) = line.len else { return Ok(Err("a line of a file's map has no length".into())) };
-            let sum = total.checked_add(len).filter(|sum| *sum <= wanted);
-            let Some(sum) = sum else { return Ok(Err(format!("its map is longer than its {wanted} bytes"))) };
-            total = sum;
-            match (line.chunk, depth.checked_sub(1)) {
-                (None, None) => {}
-                (None, Some(_)) => return Ok(Err("a map has a hole where a part of it belongs".into())),
-                (Some(id), Some(below)) => self.part(&id, Role::File(below, len))?,
-                (Some(_), None) if len > frame::MAX_CHUNK as u64 => {
-                    return Ok(Err(format!("its map names a chunk of {len} bytes, which none has")));
-                }
-                (Some(id), None) => self.want(&id, PackKind::Data, len as u32)?,
-            }
-        }
-        if total == wanted {
-            Ok(Ok(()))
-        } else {
-            Ok(Err(format!("its map has {total} bytes instead of {wanted}")))
-        }
-    }
-
-    fn volume(
-        &mut self,
-        lines: &[Line],
-        depth: u8,
-        chunk_size: u32,
-        wanted: u64,
-    ) -> Result<Result<(), String>> {
-        let unit = (FIXED_LEAF as u64)
-            .checked_pow(depth.into())
-            .and_then(|lines| lines.checked_mul(chunk_size.into()));
-        let unit = unit.unwrap_or(u64::MAX);
-        if lines.len() as u64 != wanted.div_ceil(unit) {
-            return Ok(Err(format!(
-                "its map has {} lines for {wanted} bytes in units of {unit}",
-                lines.len()
-            )));
-        }
-        let mut at = 0;
-        for line in lines {
-            let len = unit.min(wanted - at);
-            at += len;
-            match (line.chunk, line.len, depth.checked_sub(1)) {
-                (_, Some(_), _) => return Ok(Err("a line of a volume's map has a length".into())),
-                (None, None, None) => {}
-                (None, None, Some(_)) => {
-                    return Ok(Err("a map has a hole where a part of it belongs".into()));
-                }
-                (Some(id), None, Some(below)) => self.part(&id, Role::Volume(below, chunk_size, len))?,
-                (Some(id), None, None) => self.want(&id, PackKind::Data, len as u32)?,
-            }
-        }
-        Ok(Ok(()))
     }
 }

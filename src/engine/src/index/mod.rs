@@ -9,7 +9,7 @@ pub(crate) mod merge;
 mod run;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fardel_format::ids::Nonce;
 use fardel_format::names::{FanOut, Name};
@@ -20,6 +20,7 @@ use fardel_format::{ChunkId, Error as FormatError, ObjectHash, age_file};
 pub use run::Run;
 
 use cache::SegmentCache;
+use run::Forward;
 
 use crate::catalog::{Catalog, key_of};
 use crate::packs::PackReader;
@@ -179,7 +180,7 @@ impl ChunkIndex {
 
     fn add_run_of(&mut self, cache: &Path, tables: &[(ObjectHash, u64, Toc)], own: bool) -> Result<()> {
         let segment = segment::build(tables.iter().map(|(hash, size, toc)| (*hash, *size, toc)));
-        let path = cache.join("index").join(format!("rebuilt-{}", Nonce::random()));
+        let path = new_path(cache);
         let added = Run::save(&path, segment, own).and_then(|run| self.add(run));
         // The mapping stays; the name is not needed again, since the next opening decides anew what lacks.
         let _ = std::fs::remove_file(path);
@@ -194,6 +195,26 @@ impl ChunkIndex {
         run.mark_usable(|_| true).map_err(|e| Error::object("index", e))?;
         self.runs.push(run);
         Ok(())
+    }
+
+    /// The same index in one run, without what may not be relied on: where that is most of it, chunks are found sooner. All of it
+    /// must be by this host.
+    ///
+    /// # Errors
+    /// When a run is damaged.
+    pub fn condensed(mut self, cache: &Path) -> Result<Self> {
+        let damaged = |e| Error::object("index", e);
+        let mut usable: HashSet<_> = self.runs.iter().flat_map(Run::usable).collect();
+        let views = self.runs.iter().map(Run::view).collect::<Result<Vec<_>, _>>().map_err(damaged)?;
+        let path = new_path(cache);
+        let run =
+            Run::write(&path, true, |mut out| merge::merge(&views, |pack| usable.remove(pack), &mut out));
+        let _ = std::fs::remove_file(path);
+        if let Some(run) = run {
+            self.runs.clear();
+            self.add(run)?;
+        }
+        Ok(self)
     }
 
     /// Every pack that a run speaks of, with what its frames take of it, in bytes.
@@ -229,19 +250,37 @@ impl ChunkIndex {
 
     /// Every place where this chunk lies, in a pack of this kind: one of them may be false.
     pub fn locate_all<'a>(&'a self, id: &'a ChunkId, kind: PackKind) -> impl Iterator<Item = Location> + 'a {
-        self.locate_signed(id, kind).map(|(_, location)| location)
+        let places = self.runs.iter().rev().flat_map(|run| run.locate(id));
+        places.filter(move |location| location.pack.kind == kind)
+    }
+}
+
+/// Tells of one chunk after the other, in the order of their ids, where they lie.
+pub struct InOrder<'a>(Vec<Forward<'a>>);
+
+impl<'a> InOrder<'a> {
+    /// From the first one on.
+    ///
+    /// # Errors
+    /// When a run is damaged.
+    pub fn new(index: &'a ChunkIndex) -> Result<Self> {
+        let runs = index.runs.iter().map(Forward::new).collect::<Result<_, _>>();
+        runs.map(Self).map_err(|e| Error::object("index", e))
     }
 
-    /// The same, each with whether this host says so itself.
-    pub fn locate_signed<'a>(
-        &'a self,
-        id: &'a ChunkId,
-        kind: PackKind,
-    ) -> impl Iterator<Item = (bool, Location)> + 'a {
-        let places =
-            self.runs.iter().rev().flat_map(|run| run.locate(id).map(|location| (run.own, location)));
+    /// Every place where this chunk lies, in a pack of this kind, each with whether this host says so itself.
+    pub fn locate_signed(&mut self, id: &ChunkId, kind: PackKind) -> impl Iterator<Item = (bool, Location)> {
+        let places = self.0.iter_mut().flat_map(|forward| {
+            let own = forward.run.own;
+            forward.locate(id).map(move |location| (own, location))
+        });
         places.filter(move |(_, location)| location.pack.kind == kind)
     }
+}
+
+/// A free name for a run of this process alone.
+fn new_path(cache: &Path) -> PathBuf {
+    cache.join("index").join(format!("rebuilt-{}", Nonce::random()))
 }
 
 /// Whether a new snapshot may rest on this pack: it is there, whole as far as its size tells, and not condemned.
@@ -250,4 +289,63 @@ pub fn is_usable(catalog: &Catalog, tombs: &Tombs, hash: &ObjectHash, size: u64)
     catalog.packs.get(hash).is_some_and(|copies| {
         copies.iter().any(|copy| copy.stored.size == size && !tombs.condemns(hash, copy.generation))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use fardel_format::frame::Member;
+    use fardel_format::pack::FrameSpan;
+
+    use super::*;
+
+    fn id(n: u32) -> ChunkId {
+        ChunkId(*blake3::hash(&n.to_le_bytes()).as_bytes())
+    }
+
+    /// One run for each pack, which holds these chunks; packs of odd numbers may not be relied on.
+    fn index(folder: &Path, packs: &[std::ops::Range<u32>]) -> ChunkIndex {
+        let mut index = ChunkIndex::default();
+        for (number, chunks) in packs.iter().enumerate() {
+            let span = FrameSpan { offset: 0, stored: 50, plain: 1024 };
+            let members = chunks.clone().map(|n| Member { id: id(n), offset: 512, len: 9 }).collect();
+            let toc = Toc { kind: PackKind::Data, frames: vec![(span, members)] };
+            let segment = segment::build([(ObjectHash([number as u8; 32]), number as u64, &toc)]);
+            let mut run = Run::save(&folder.join(number.to_string()), segment, true).unwrap();
+            run.mark_usable(|pack| pack.size % 2 == 0).unwrap();
+            index.runs.push(run);
+        }
+        index
+    }
+
+    fn places(index: &ChunkIndex, n: u32) -> Vec<u64> {
+        let mut packs: Vec<_> =
+            index.locate_all(&id(n), PackKind::Data).map(|place| place.pack.size).collect();
+        packs.sort_unstable();
+        packs
+    }
+
+    #[test]
+    fn it_finds_the_same_in_order_and_condensed() {
+        let folder = tempfile::tempdir().unwrap();
+        let packs = [0..100, 50..150, 80..90, 200..260, 85..95, 0..300, 299..300];
+        let index = index(folder.path(), &packs);
+        let mut wanted: Vec<_> = (0..320).collect();
+        wanted.sort_by_key(|n| id(*n));
+        let before: Vec<_> = wanted.iter().map(|n| places(&index, *n)).collect();
+        assert_eq!(places(&index, 85), [0, 2, 4]);
+        let mut in_order = InOrder::new(&index).unwrap();
+        for (n, before) in wanted.iter().zip(&before) {
+            let mut found: Vec<_> =
+                in_order.locate_signed(&id(*n), PackKind::Data).map(|(_, place)| place.pack.size).collect();
+            found.sort_unstable();
+            assert_eq!(found, *before, "{n}");
+        }
+        drop(in_order);
+        let condensed = index.condensed(folder.path()).unwrap();
+        assert_eq!(condensed.runs.len(), 1);
+        assert_eq!(condensed.packs().unwrap().len(), 4, "packs that may not be relied on are left out");
+        for (n, before) in wanted.iter().zip(&before) {
+            assert_eq!(places(&condensed, *n), *before, "{n}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use fardel_format::segment::{Location, View};
+use fardel_format::segment::{Location, SegmentPack, View};
 use fardel_format::{ChunkId, Error as FormatError};
 use memmap2::Mmap;
 
@@ -78,10 +78,7 @@ impl Run {
     ///
     /// # Errors
     /// When the pack table is damaged.
-    pub fn mark_usable(
-        &mut self,
-        mut usable: impl FnMut(&fardel_format::segment::SegmentPack) -> bool,
-    ) -> Result<(), FormatError> {
+    pub fn mark_usable(&mut self, mut usable: impl FnMut(&SegmentPack) -> bool) -> Result<(), FormatError> {
         let view = self.view()?;
         let marks = (0..view.counts().packs)
             .map(|i| view.pack(i).map(|pack| usable(&pack)))
@@ -90,19 +87,56 @@ impl Run {
         Ok(())
     }
 
+    /// The packs that may be relied on.
+    pub fn usable(&self) -> impl Iterator<Item = SegmentPack> + '_ {
+        let view = self.view().ok();
+        let rows = (0..).zip(&self.usable).filter(|(_, usable)| **usable);
+        rows.filter_map(move |(row, _)| view?.pack(row).ok())
+    }
+
     /// Every place in a usable pack where this chunk lies.
     pub fn locate(&self, id: &ChunkId) -> impl Iterator<Item = Location> + '_ {
         let id = *id;
         let found = self.view().ok().and_then(|view| Some((view, view.find(&id)?)));
-        found.into_iter().flat_map(move |(view, first)| {
-            (first..view.counts().records)
-                .map_while(move |i| view.record(i).ok().filter(|record| record.id == id))
-                .filter(move |record| {
-                    let usable = |pack: u32| self.usable.get(pack as usize) == Some(&true);
-                    view.frame(record.frame).is_ok_and(|(pack, _)| usable(pack))
-                })
-                .filter_map(move |record| view.location(&record).ok())
+        found.into_iter().flat_map(move |(view, first)| self.places(view, first, id))
+    }
+
+    /// The same, of the records from number `first` on.
+    fn places<'a>(
+        &'a self,
+        view: View<'a>,
+        first: u64,
+        id: ChunkId,
+    ) -> impl Iterator<Item = Location> + use<'a> {
+        view.records_of(first, &id).map_while(Result::ok).filter_map(move |record| {
+            let (pack, _) = view.frame(record.frame).ok()?;
+            let usable = self.usable.get(pack as usize) == Some(&true);
+            usable.then(|| view.location(&record).ok()).flatten()
         })
+    }
+}
+
+/// A place in a run that only goes forward.
+pub struct Forward<'a> {
+    /// The run.
+    pub run: &'a Run,
+    view: View<'a>,
+    at: u64,
+}
+
+impl<'a> Forward<'a> {
+    /// Before its first record.
+    ///
+    /// # Errors
+    /// When the run is damaged.
+    pub fn new(run: &'a Run) -> Result<Self, FormatError> {
+        Ok(Self { run, view: run.view()?, at: 0 })
+    }
+
+    /// Every place in a usable pack where this chunk lies, which does not come before one that was asked for.
+    pub fn locate(&mut self, id: &ChunkId) -> impl Iterator<Item = Location> + use<'a> {
+        self.at = self.view.advance(self.at, id);
+        self.run.places(self.view, self.at, *id)
     }
 }
 

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use fardel_format::age_file::{self, Recipients};
-use fardel_format::frame::{Compressor, Plain};
+use fardel_format::frame::{Compressor, Frame, Plain};
 use fardel_format::ids::ChunkKey;
 use fardel_format::names::{FanOut, Name};
 use fardel_format::pack::{PackKind, PackWriter, Toc};
@@ -38,7 +38,7 @@ pub struct PackerOptions {
     pub pack_size: u64,
     /// zstd level.
     pub level: i32,
-    /// Compressing threads; 0 for one a core.
+    /// Compressing threads; 0 for as many as suit the machine.
     pub threads: usize,
     /// Packs after which an index segment is stored.
     pub packs_per_segment: usize,
@@ -98,7 +98,13 @@ struct Shared {
 
 struct Job {
     kind: PackKind,
-    frame: Plain,
+    frame: Work,
+}
+
+/// A frame on its way into a pack.
+enum Work {
+    Plain(Plain),
+    Compressed(Frame),
 }
 
 /// Takes chunks in, keeps each new one exactly once.
@@ -135,7 +141,8 @@ impl Packer {
         segment_readers.push_x25519(&own).map_err(bad)?;
         let threads = match options.threads {
             _ if dry_run => 0,
-            0 => std::thread::available_parallelism().map_or(2, usize::from),
+            // One more than there are cores: one of them waits for the store now and then.
+            0 => std::thread::available_parallelism().map_or(2, usize::from) + 1,
             n => n,
         };
         let staging = repo.store().capabilities().staging;
@@ -182,6 +189,15 @@ impl Packer {
     /// When an earlier chunk could not be stored.
     pub fn put(&mut self, kind: PackKind, chunk: &[u8]) -> Result<ChunkId> {
         let id = self.shared.chunk_key.id(chunk);
+        self.put_verified(kind, id, chunk)?;
+        Ok(id)
+    }
+
+    /// The same of bytes that are known to have this id.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_verified(&mut self, kind: PackKind, id: ChunkId, chunk: &[u8]) -> Result<()> {
         if !self.shared.is_known(kind, &id, chunk.len())? && self.jobs.is_some() {
             let frame = &mut self.frames[slot(kind)];
             if frame.is_full_for(chunk.len()) {
@@ -189,7 +205,27 @@ impl Packer {
             }
             self.frames[slot(kind)].push(id, chunk).map_err(|e| Error::object("a chunk", e))?;
         }
-        Ok(id)
+        Ok(())
+    }
+
+    /// Puts a compressed frame as it is, of which it is known that its chunks have these ids and lie in it as told. `false` when one of
+    /// them need not be stored: then none is, and each is to be put by itself.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_frame(&mut self, kind: PackKind, frame: Frame) -> Result<bool> {
+        for member in &frame.members {
+            if self.shared.lock().is_on_its_way(kind, &member.id)
+                || self.shared.index().locate(&member.id, kind).is_some()
+            {
+                return Ok(false);
+            }
+        }
+        for member in &frame.members {
+            self.shared.is_known(kind, &member.id, member.len as usize)?;
+        }
+        self.submit(kind, Work::Compressed(frame))?;
+        Ok(true)
     }
 
     /// From now on remembers the listings of folders on this machine.
@@ -219,6 +255,10 @@ impl Packer {
     fn send(&mut self, kind: PackKind) -> Result<()> {
         let empty = self.spare.try_recv().unwrap_or_default();
         let frame = std::mem::replace(&mut self.frames[slot(kind)], empty);
+        self.submit(kind, Work::Plain(frame))
+    }
+
+    fn submit(&self, kind: PackKind, frame: Work) -> Result<()> {
         self.shared.lock().in_flight += 1;
         let jobs = self.jobs.as_ref().expect("open until dropped");
         jobs.send(Job { kind, frame }).map_err(|_| Error::Damaged("the compressing threads are gone".into()))
@@ -292,14 +332,21 @@ fn slot(kind: PackKind) -> usize {
 fn spawn_worker(shared: Arc<Shared>, queue: Receiver<Job>, give_back: Sender<Plain>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut compressor = Compressor::new(shared.options.level);
-        for Job { kind, mut frame } in queue {
-            let done = match &mut compressor {
-                Ok(compressor) => shared.add_frame(kind, &frame, compressor),
-                Err(error) => Err(Error::object("zstd", error.clone())),
+        for Job { kind, frame } in queue {
+            let compressed = match frame {
+                Work::Compressed(frame) => Ok(frame),
+                Work::Plain(mut frame) => {
+                    let compressed = match &mut compressor {
+                        Ok(compressor) => frame.compress(compressor).map_err(|e| Error::object("a frame", e)),
+                        Err(error) => Err(Error::object("zstd", error.clone())),
+                    };
+                    frame.clear();
+                    // When enough wait, this one's memory is given back instead.
+                    let _ = give_back.try_send(frame);
+                    compressed
+                }
             };
-            frame.clear();
-            // When enough wait, this one's memory is given back instead.
-            let _ = give_back.try_send(frame);
+            let done = compressed.and_then(|frame| shared.add_frame(kind, frame));
             let mut state = shared.lock();
             state.in_flight -= 1;
             if let Err(error) = done {
@@ -323,6 +370,10 @@ impl State {
         }
     }
 
+    fn is_on_its_way(&self, kind: PackKind, id: &ChunkId) -> bool {
+        self.pending.contains(&(kind, *id))
+    }
+
     fn pool(&mut self, kind: PackKind) -> &mut Vec<PackWriter<Spooled>> {
         match kind {
             PackKind::Data => &mut self.open,
@@ -336,14 +387,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn index(&self) -> MutexGuard<'_, ChunkIndex> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether the chunk need not be stored; if it must, it counts as known from now on.
     fn is_known(&self, kind: PackKind, id: &ChunkId, len: usize) -> Result<bool> {
         let mut state = self.lock();
         state.check()?;
-        if state.pending.contains(&(kind, *id)) {
+        if state.is_on_its_way(kind, id) {
             return Ok(true);
         }
-        let known = self.index.lock().unwrap_or_else(PoisonError::into_inner).locate(id, kind);
+        let known = self.index().locate(id, kind);
         match known {
             Some(location) => drop(
                 state.packed.reused.insert(PackEntry { hash: location.pack.hash, size: location.pack.size }),
@@ -356,8 +411,7 @@ impl Shared {
         Ok(known.is_some())
     }
 
-    fn add_frame(&self, kind: PackKind, frame: &Plain, compressor: &mut Compressor) -> Result<()> {
-        let frame = frame.compress(compressor).map_err(|e| Error::object("a frame", e))?;
+    fn add_frame(&self, kind: PackKind, frame: Frame) -> Result<()> {
         let free = self.lock().pool(kind).pop();
         let mut pack = match free {
             Some(pack) => pack,
@@ -405,7 +459,7 @@ impl Shared {
         let (hash, size) = (ObjectHash::of(&stored), stored.len() as u64);
         self.store.put_new(&key_of(&Name::Index(hash), self.fan_out), Body::from(stored))?;
         let run = Run::save(&self.cache.join(format!("{hash}.own")), plain, true)?;
-        self.index.lock().unwrap_or_else(PoisonError::into_inner).add(run)?;
+        self.index().add(run)?;
         let mut state = self.lock();
         state.packed.bytes_stored += size;
         for pack in &ready {

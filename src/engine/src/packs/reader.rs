@@ -274,8 +274,11 @@ fn read_open(store: &Blocking, pack: &OpenPack, plain: &Range<u64>) -> Result<Ve
     pack.payload.decrypt(plain, &bytes).map_err(damaged)
 }
 
+/// A decompressed frame, once somebody has read it; others that want it wait for that one.
+type WarmFrame = Arc<Mutex<Option<Arc<Vec<u8>>>>>;
+
 /// Decompressed frames, by pack, spot and offset.
-type WarmFrames = Bounded<(ObjectHash, SpotNumber, u64), Arc<Vec<u8>>>;
+type WarmFrames = Bounded<(ObjectHash, SpotNumber, u64), WarmFrame>;
 
 /// Reads single chunks of metadata, keeping the frames around them warm: neighbours are usually wanted next.
 pub struct ChunkReader<'a> {
@@ -295,6 +298,18 @@ impl<'a> ChunkReader<'a> {
     pub fn new(repo: &Repository, packs: &'a PackReader, index: &'a ChunkIndex) -> Result<Self> {
         let chunk_key = repo.chunk_keys()?.chunk.clone();
         Ok(Self { packs, index, chunk_key, warm: Mutex::new(Bounded::new(WARM_FRAMES)), remembered: None })
+    }
+
+    /// Where packs lie.
+    pub fn store(&self) -> &Blocking {
+        &self.packs.store
+    }
+
+    /// In which frame of which pack the index says that a chunk lies: chunks of one frame are best read together.
+    #[must_use]
+    pub fn frame_of(&self, id: &ChunkId, kind: PackKind) -> Option<(ObjectHash, u64)> {
+        let place = self.remembered.is_none().then(|| self.index.locate(id, kind)).flatten()?;
+        Some((place.pack.hash, place.frame.offset))
     }
 
     /// Reads only what is remembered, if anything is.
@@ -349,20 +364,27 @@ impl<'a> ChunkReader<'a> {
     }
 
     fn frame(&self, location: &Location, spot: &Spot<'_>) -> Result<Arc<Vec<u8>>> {
-        let lock = || self.warm.lock().unwrap_or_else(PoisonError::into_inner);
         let pack = location.pack;
-        let name = (pack.hash, spot.number, location.frame.offset);
-        if let Some(frame) = lock().get(&name) {
-            return Ok(frame);
+        let frame = self.warm(&(pack.hash, spot.number, location.frame.offset));
+        let mut frame = frame.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plain) = &*frame {
+            return Ok(plain.clone());
         }
         let stored = self.packs.read_at(&pack.hash, pack.size, spot, &location.frame.range())?;
         let mut plain = Vec::new();
         Decompressor::new()
             .and_then(|mut d| d.frame(&stored, location.frame.plain, &mut plain))
             .map_err(|e| Error::object(spot.key, e))?;
-        let plain = Arc::new(plain);
-        lock().insert(name, plain.clone());
-        Ok(plain)
+        Ok(frame.insert(Arc::new(plain)).clone())
+    }
+
+    fn warm(&self, name: &(ObjectHash, SpotNumber, u64)) -> WarmFrame {
+        let mut warm = self.warm.lock().unwrap_or_else(PoisonError::into_inner);
+        warm.get(name).unwrap_or_else(|| {
+            let frame = WarmFrame::default();
+            warm.insert(*name, frame.clone());
+            frame
+        })
     }
 }
 

@@ -28,8 +28,8 @@ pub use sweep::Swept;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use fardel_format::WriterId;
 use fardel_format::tomb::Takes;
+use fardel_format::{ObjectHash, WriterId};
 use fardel_store::Listing;
 use jiff::Timestamp;
 
@@ -286,8 +286,9 @@ impl Plan<'_> {
             report.bytes_stored = moved.bytes_stored;
             report.snapshots_retold = told.published.len() as u64;
             report.left = told.left.len() as u64;
-            report.unreadable = moved.unreadable;
             survey = Survey::take(repo, Scope::Everything(options.copied))?;
+            let stays = moved.unreadable.into_iter().filter(|(pack, _)| !was_swept(&survey, pack));
+            report.unreadable = stays.map(|(_, why)| why).collect();
         }
         let now = Timestamp::now();
         let mut seen = Seen::load(repo.cache());
@@ -300,11 +301,17 @@ impl Plan<'_> {
         }
         report.swept = sweep::sweep(repo, &survey, &options, now, monitor)?;
         report.waiting = waiting(&survey, &report);
-        report.index = segments::merge_all(repo, &survey.catalog)?;
+        report.index = segments::merge_all(repo)?;
         let is_old = |created: &str| since(created, now) >= options.min_age;
         report.tombs_merged = merge_tombs::merge_all(repo, &survey.manifests, is_old)?;
         Ok(report)
     }
+}
+
+/// Whether another run swept this pack.
+fn was_swept(survey: &Survey, pack: &ObjectHash) -> bool {
+    let condemned = &survey.snapshots.tombs.condemned;
+    !survey.catalog.packs.contains_key(pack) && condemned.keys().any(|(hash, _)| hash == pack)
 }
 
 /// What is condemned, by this run or an earlier one, and still here.

@@ -8,9 +8,11 @@
 //! A pack of which anything cannot be read stays as it is.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use fardel_format::ObjectHash;
-use fardel_format::frame::{self, Decompressor};
+use fardel_format::frame::{self, Decompressor, Frame, Member};
+use fardel_format::pack::PackKind;
 use fardel_format::pack_list::PackEntry;
 use fardel_format::root::Root;
 
@@ -28,6 +30,9 @@ use crate::{Error, Result};
 /// Manifests that are published together: their packs are held meanwhile.
 const TOGETHER: usize = 64;
 
+/// So many frames are read ahead.
+const AHEAD: usize = 4;
+
 /// Where chunks lie now.
 #[derive(Default)]
 pub struct Moved {
@@ -35,7 +40,7 @@ pub struct Moved {
     from: HashMap<ObjectHash, usize>,
     batches: Vec<Vec<PackEntry>>,
     /// Packs that could not be read whole, and why.
-    pub unreadable: Vec<String>,
+    pub unreadable: Vec<(ObjectHash, String)>,
     /// Packs that were read.
     pub packs_read: u64,
     /// New packs.
@@ -59,73 +64,140 @@ pub fn rewrite(
 ) -> Result<Moved> {
     let going: HashSet<_> = batches.iter().flatten().map(|pack| pack.hash).collect();
     let index = ChunkIndex::for_writing(repo, &survey.catalog, &survey.snapshots, &going, reader)?;
+    let index = index.condensed(repo.cache())?;
     let mut packer = Packer::start(repo, &survey.catalog, index, packer, false)?;
     let mut moved = Moved::default();
     let counters = monitor.counters();
     counters.set_total(going.len() as u64, batches.iter().flatten().map(|pack| pack.size).sum());
-    for batch in batches {
-        let number = moved.batches.len();
-        for pack in batch {
-            match copy(repo, wants, pack, reader, &mut packer, monitor) {
-                Ok(()) => drop(moved.from.insert(pack.hash, number)),
-                Err(error) if error.is_damage() => {
-                    moved.unreadable.push(format!("{}: {error}", reader.key(&pack.hash)));
+    let source = PackSource { repo, wants, reader, monitor };
+    std::thread::scope(|scope| {
+        // What comes next is read while what was read is put.
+        let (send, hear) = mpsc::sync_channel(AHEAD);
+        scope.spawn(move || source.read_all(batches.iter().flatten(), &send));
+        for batch in batches {
+            let number = moved.batches.len();
+            for pack in batch {
+                match put_pack(&hear, &mut packer) {
+                    Ok(Ok(())) => drop(moved.from.insert(pack.hash, number)),
+                    Ok(Err(error)) if error.is_damage() => {
+                        let why = format!("{}: {error}", reader.key(&pack.hash));
+                        moved.unreadable.push((pack.hash, why));
+                    }
+                    Ok(Err(error)) | Err(error) => {
+                        packer.keep_finished();
+                        return Err(error);
+                    }
                 }
-                Err(error) => {
-                    packer.keep_finished();
-                    return Err(error);
-                }
+                moved.packs_read += 1;
+                counters.done(1, pack.size);
             }
-            moved.packs_read += 1;
-            counters.done(1, pack.size);
+            let packed = packer.take()?;
+            moved.packs_written += packed.packs.len() as u64;
+            moved.bytes_stored += packed.bytes_stored;
+            moved.batches.push(packed.packs.into_iter().chain(packed.reused).collect());
         }
-        let packed = packer.take()?;
-        moved.packs_written += packed.packs.len() as u64;
-        moved.bytes_stored += packed.bytes_stored;
-        moved.batches.push(packed.packs.into_iter().chain(packed.reused).collect());
-    }
-    Ok(moved)
+        Ok(moved)
+    })
 }
 
-/// Puts every wanted chunk of a pack.
-fn copy(
-    repo: &Repository,
-    wants: &Wants,
-    pack: &PackEntry,
-    reader: &PackReader,
-    packer: &mut Packer,
-    monitor: &dyn Monitor,
-) -> Result<()> {
-    let toc = reader.toc(&pack.hash, pack.size)?;
-    let chunk_key = &repo.chunk_keys()?.chunk;
-    let damaged = |e| Error::object(reader.key(&pack.hash), e);
-    let mut decompressor = Decompressor::new().map_err(damaged)?;
-    let mut plain = Vec::new();
-    for (span, members) in &toc.frames {
-        if monitor.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        let mut wanted = Vec::new();
-        for member in members {
-            if wants.want(&member.id, toc.kind)? {
-                wanted.push(member);
+/// What is read of the packs, one pack after the other.
+enum Read {
+    /// Wanted chunks of a frame, each verified against its id.
+    Chunks { kind: PackKind, plain: Vec<u8>, wanted: Vec<Member> },
+    /// The same of a frame that is full and of which all is wanted, with the frame as it is stored.
+    Frame { kind: PackKind, plain: Vec<u8>, stored: Frame },
+    /// A pack ends, whole or not.
+    End(Result<()>),
+}
+
+/// Puts what is read of a pack, and tells how its reading ended.
+///
+/// # Errors
+/// When something cannot be stored: whatever came next could not, either.
+fn put_pack(hear: &Receiver<Read>, packer: &mut Packer) -> Result<Result<()>> {
+    loop {
+        match hear.recv().map_err(|_| Error::Interrupted)? {
+            Read::End(ended) => return Ok(ended),
+            Read::Chunks { kind, plain, wanted } => put_chunks(packer, kind, &plain, &wanted)?,
+            Read::Frame { kind, plain, stored } => {
+                let members = stored.members.clone();
+                if !packer.put_frame(kind, stored)? {
+                    put_chunks(packer, kind, &plain, &members)?;
+                }
             }
-        }
-        if wanted.is_empty() {
-            continue;
-        }
-        let stored = reader.read(&pack.hash, pack.size, &span.range())?;
-        plain.clear();
-        decompressor.frame(&stored, span.plain, &mut plain).map_err(damaged)?;
-        for member in wanted {
-            let chunk = frame::chunk(&plain, member).map_err(damaged)?;
-            if chunk_key.id(chunk) != member.id {
-                return Err(Error::Damaged(format!("chunk {} is not what its id says", member.id.short())));
-            }
-            packer.put(toc.kind, chunk)?;
         }
     }
-    Ok(())
+}
+
+fn put_chunks(packer: &mut Packer, kind: PackKind, plain: &[u8], wanted: &[Member]) -> Result<()> {
+    wanted.iter().try_for_each(|member| {
+        let chunk = frame::chunk(plain, member).map_err(|e| Error::object("a frame", e))?;
+        packer.put_verified(kind, member.id, chunk)
+    })
+}
+
+/// Where packs are read, and what is wanted of them.
+struct PackSource<'a> {
+    repo: &'a Repository,
+    wants: &'a Wants,
+    reader: &'a PackReader,
+    monitor: &'a dyn Monitor,
+}
+
+impl PackSource<'_> {
+    /// Reads them until nobody wants to hear more.
+    fn read_all<'p>(&self, packs: impl Iterator<Item = &'p PackEntry>, send: &SyncSender<Read>) {
+        for pack in packs {
+            let ended = self.read(pack, send);
+            if send.send(Read::End(ended)).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn read(&self, pack: &PackEntry, send: &SyncSender<Read>) -> Result<()> {
+        let toc = self.reader.toc(&pack.hash, pack.size)?;
+        let chunk_key = &self.repo.chunk_keys()?.chunk;
+        let damaged = |e| Error::object(self.reader.key(&pack.hash), e);
+        let mut decompressor = Decompressor::new().map_err(damaged)?;
+        for (span, members) in &toc.frames {
+            if self.monitor.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let mut wanted = Vec::new();
+            for member in members {
+                if self.wants.want(&member.id, toc.kind)? {
+                    wanted.push(*member);
+                }
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let stored = self.reader.read(&pack.hash, pack.size, &span.range())?;
+            let mut plain = Vec::new();
+            decompressor.frame(&stored, span.plain, &mut plain).map_err(damaged)?;
+            for member in &wanted {
+                let chunk = frame::chunk(&plain, member).map_err(damaged)?;
+                if chunk_key.id(chunk) != member.id {
+                    let id = member.id.short();
+                    return Err(Error::Damaged(format!("chunk {id} is not what its id says")));
+                }
+            }
+            let kind = toc.kind;
+            let is_whole = wanted.len() == members.len()
+                && plain.len() >= frame::TARGET / 2
+                && frame::check_members(&plain, members).is_ok();
+            let read = match is_whole {
+                true => {
+                    let stored = Frame { bytes: stored, plain_len: span.plain, members: wanted };
+                    Read::Frame { kind, plain, stored }
+                }
+                false => Read::Chunks { kind, plain, wanted },
+            };
+            send.send(read).map_err(|_| Error::Interrupted)?;
+        }
+        Ok(())
+    }
 }
 
 impl Moved {

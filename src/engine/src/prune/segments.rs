@@ -32,15 +32,18 @@ pub struct Merged {
     pub bytes: u64,
 }
 
-/// Merges the segments of this catalog, if they are many. What is known of packs that are not in it is left out.
+/// Merges the segments, if they are many. What they know of packs that are gone is left out.
 ///
 /// # Errors
 /// When the store fails.
-pub fn merge_all(repo: &Repository, catalog: &Catalog) -> Result<Merged> {
+pub fn merge_all(repo: &Repository) -> Result<Merged> {
     let mut merged = Merged::default();
-    if catalog.index.len() <= MANY {
+    let index = Catalog::load_prefix(repo.store(), "index/")?.index;
+    if index.len() <= MANY {
         return Ok(merged);
     }
+    let packs = Catalog::load_prefix(repo.store(), "packs/")?;
+    let catalog = &Catalog { index, ..packs };
     let mut segments: Vec<_> = catalog.index.iter().filter(|(_, stored)| stored.size <= TOGETHER).collect();
     segments.sort_by_key(|(_, stored)| stored.size);
     let mut segments = segments.into_iter().peekable();
@@ -65,18 +68,21 @@ fn merge_group(
 ) -> Result<()> {
     let is_here = |pack: &segment::SegmentPack| catalog.whole_pack(&pack.hash, pack.size).is_some();
     let own_key = signer(repo)?.signing.public();
-    let (mut own, mut old) = (Vec::new(), Vec::new());
-    for (hash, stored) in group {
-        let Some(plain) = open(repo, hash, stored)? else { continue };
-        let Ok((key, plain)) = segment::open_signed(&plain, repo.id()) else { continue };
-        let Ok(view) = View::new(plain) else { continue };
+    let (mut own, mut old, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let read = |(hash, stored): &(&ObjectHash, &_)| open(repo, hash, stored);
+    repo.store().for_many(group, read, |(_, stored), plain| {
+        let Some(plain) = plain? else { return Ok(()) };
+        let Ok((key, plain)) = segment::open_signed(&plain, repo.id()) else { return Ok(()) };
+        let Ok(view) = View::new(plain) else { return Ok(()) };
         if key == *own_key {
             own.push(plain.to_vec());
             old.push(*stored);
         } else if (0..view.counts().packs).all(|i| view.pack(i).is_ok_and(|pack| !is_here(&pack))) {
-            delete(repo, stored, merged)?;
+            gone.push(*stored);
         }
-    }
+        Ok::<_, Error>(())
+    })?;
+    delete_all(repo, &gone, merged)?;
     if old.len() < 2 {
         return Ok(());
     }
@@ -88,19 +94,19 @@ fn merge_group(
     if !seen.is_empty() {
         put(repo, catalog, &plain, merged)?;
     }
-    old.into_iter().try_for_each(|stored| delete(repo, stored, merged))
+    delete_all(repo, &old, merged)
 }
 
 /// What the store keeps on purpose is there twice: no harm.
-fn delete(repo: &Repository, stored: &Stored, merged: &mut Merged) -> Result<()> {
-    match repo.store().delete(&stored.key) {
-        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Locked) => {}
+fn delete_all(repo: &Repository, segments: &[&Stored], merged: &mut Merged) -> Result<()> {
+    let delete = |stored: &&Stored| repo.store().delete(&stored.key);
+    repo.store().for_many(segments, delete, |_, deleted| match deleted {
+        Err(error) if matches!(error.kind, ErrorKind::Denied | ErrorKind::Locked) => Ok(()),
         other => {
-            other?;
             merged.deleted += 1;
+            Ok(other?)
         }
-    }
-    Ok(())
+    })
 }
 
 /// The plain bytes; `None` for what this host cannot use, or what is gone.

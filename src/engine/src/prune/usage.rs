@@ -8,9 +8,10 @@ use fardel_format::{ChunkId, ObjectHash};
 use super::survey::{Found, Standing, Survey};
 use crate::Result;
 use crate::check::frames::{id_of, split_kind, word};
+use crate::check::look::{UNREADABLE, WANT};
 use crate::check::sorter::{Scratch, Sorted};
-use crate::check::structure::{UNREADABLE, WANT, Walker};
-use crate::index::ChunkIndex;
+use crate::check::structure::Walker;
+use crate::index::{ChunkIndex, InOrder};
 use crate::monitor::Monitor;
 use crate::packs::{ChunkReader, PackReader};
 use crate::repository::Repository;
@@ -36,7 +37,8 @@ impl Wants {
         monitor: &dyn Monitor,
     ) -> Result<Result<Self, String>> {
         let chunks = ChunkReader::new(repo, reader, index)?;
-        let mut walker = Walker::new(&chunks, monitor, &Scratch::new(repo.cache()), memory);
+        let walker = Walker::new(&chunks, monitor, &Scratch::new(repo.cache()), memory);
+        let mut walker = walker.in_any_order();
         for sealed in snapshots {
             let why = |why: String| Ok(Err(format!("snapshot {}: {why}", sealed.id().short())));
             let root = match repo.root(&survey.catalog, sealed) {
@@ -70,7 +72,7 @@ impl Wants {
         Ok(self.0.find(&id.0)?.iter().any(|want| split_kind(word(want, 0)).0 == kind))
     }
 
-    /// Every chunk once.
+    /// Every chunk once, in the order of their ids.
     fn each(&self, mut each: impl FnMut(ChunkId, PackKind)) -> Result<()> {
         let mut last = None;
         for want in self.0.iter() {
@@ -112,8 +114,9 @@ pub fn of_packs(
     young: impl Fn(&ObjectHash) -> bool,
 ) -> Result<Vec<Used>> {
     let mut live: HashMap<ObjectHash, u64> = HashMap::new();
+    let mut in_order = InOrder::new(index)?;
     wants.each(|id, kind| {
-        let places = index.locate_signed(&id, kind);
+        let places = in_order.locate_signed(&id, kind);
         let places = places.filter(|(_, place)| survey.live.packs.contains_key(&place.pack.hash));
         // Where a packer would find it, so that what it would not write again is what counts.
         if let Some((_, place)) = places.min_by_key(|(own, place)| (!own, place.pack.hash)) {

@@ -48,6 +48,7 @@ fn ask_everything(view: &View<'_>) {
     for n in 0..20 {
         let _ = view.find(&samples::id(n));
         let _ = view.find(&ChunkId([n as u8 * 13; 32]));
+        let _ = view.advance(n.min(counts.records), &samples::id(n));
     }
     assert!(view.pack(u32::MAX).is_err());
     assert!(view.frame(u32::MAX).is_err());
@@ -250,4 +251,21 @@ fn segments_are_signed() {
     let other = SigningKey::generate().unwrap();
     let text = String::from_utf8_lossy(&stored[..57]).into_owned();
     forged(&[format!("{}\n", other.public()).as_bytes(), &stored[text.len()..]].concat());
+}
+
+#[test]
+fn goes_forward_to_where_it_would_search() {
+    let ids: Vec<_> = (0..500).map(|n| samples::id(n / 3)).collect();
+    let bytes = segment_of(ids);
+    let view = View::new(&bytes).unwrap();
+    let mut wanted: Vec<_> = (0..300).map(samples::id).collect();
+    wanted.sort_unstable();
+    for every in [1, 2, 7, 100] {
+        let mut at = 0;
+        for id in wanted.iter().step_by(every) {
+            at = view.advance(at, id);
+            let first = (0..500).find(|i| view.record(*i).unwrap().id >= *id).unwrap_or(500);
+            assert_eq!(at, first, "{id:?}, every {every}");
+        }
+    }
 }

@@ -54,7 +54,7 @@ class Series:
             with fresh_folder(self.restored()) as target:
                 self.restore("restore", self.tool.restore(target), source, target)
                 there = found(target, source)
-                if there:
+                if there and self.tool.overwrites:
                     run(["cp", "--sparse=always", self.data / "image.img", there])
                     self.restore("in-place", self.tool.in_place(target), source, target, also_warm=there)
         self.check()

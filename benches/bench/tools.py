@@ -57,6 +57,9 @@ class Tool:
 
     version_argv = ("--version",)
 
+    # Whether it restores over files that are there already.
+    overwrites = True
+
     def in_place(self, target):
         """Restores the latest backup over files that are there already."""
         return self.restore(target)
@@ -212,6 +215,7 @@ class BorgFixed(Borg):
 
 class Vykar(Tool):
     name = "vykar"
+    overwrites = False
 
     def settings(self):
         return {"VYKAR_CONFIG": str(self.base / "vykar.yaml"), "VYKAR_PASSPHRASE": PASSWORD}

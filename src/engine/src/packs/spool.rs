@@ -30,8 +30,12 @@ impl Spooled {
             match Self::try_create(folder) {
                 Ok(Some(spooled)) => return Ok(spooled),
                 Ok(None) => {}
-                // Another process removed the folder while it was empty: make it again.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => last = Some(error),
+                // Another process removed the folder while it was empty, perhaps just when it was there already: make it again.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) =>
+                {
+                    last = Some(error);
+                }
                 Err(error) => return Err(Error::io(folder, error)),
             }
         }
@@ -87,5 +91,47 @@ impl Drop for Spooled {
     fn drop(&mut self) {
         // After a successful request the store has moved it away.
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use super::*;
+
+    #[test]
+    fn a_folder_that_comes_and_goes_hinders_nobody() {
+        const ALL: usize = 20_000;
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("spool");
+        let made = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            // Another process removes the folder when it is empty, once for each file that is made.
+            scope.spawn(|| {
+                for number in 0..ALL {
+                    while made.load(SeqCst) <= number && std::fs::remove_dir(&folder).is_err() {}
+                    while made.load(SeqCst) <= number {
+                        std::hint::spin_loop();
+                    }
+                }
+            });
+            let failed = (0..ALL).find_map(|number| {
+                let error = Spooled::create(&folder).err();
+                made.fetch_add(1, SeqCst);
+                error.map(|error| format!("{error}, at {number}"))
+            });
+            made.store(ALL, SeqCst);
+            assert_eq!(failed, None);
+        });
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_folder_is_told() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("spool");
+        std::fs::write(&folder, b"").unwrap();
+        let error = Spooled::create(&folder).err().expect("nothing can be made in a file");
+        assert!(error.to_string().contains("spool: File exists"), "{error}");
     }
 }

@@ -312,10 +312,10 @@ async fn write(file: &Handle, packet: Result<(u64, Bytes)>) -> Result<u64, Stopp
     Ok(from + bytes.len() as u64)
 }
 
-/// The temporary's name, and how much of it is durable: lines `temporary NAME` first, then `durable END` for each sync.
+/// The temporary's name, and how much of it is durable: lines `temporary NAME` first, then `durable END` for each sync, if there was one.
 fn read_notes(notes: &[String], len: u64) -> Option<(&str, u64)> {
     let (first, rest) = notes.split_first()?;
     let name = first.strip_prefix(TEMPORARY).filter(|name| staging::is_name(name))?;
-    let durable = rest.iter().rev().find_map(|line| line.strip_prefix("durable ")?.parse().ok());
-    durable.filter(|durable| *durable <= len).map(|durable| (name, durable))
+    let durable = rest.iter().rev().find_map(|line| line.strip_prefix("durable ")?.parse().ok()).unwrap_or(0);
+    (durable <= len).then_some((name, durable))
 }

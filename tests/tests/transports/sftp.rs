@@ -121,23 +121,26 @@ async fn an_upload_that_was_cut_goes_on_in_the_next_process() {
     if !is_there() {
         return;
     }
-    let line = Line::new();
-    let (name, body) = (key("packs/ab/one.age"), noise(1, 40 * MIB));
-    line.cut_after(30 * MIB);
-    let error = line.open().put_new(&name, Body::from(body.clone())).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Transient, "{error}");
-    assert!(names(&line.open()).await.is_empty(), "nothing of it is shown");
-    assert_eq!(files_below(&line.path("journal")), 1);
-    line.sent();
+    // Before the first sync, and behind it.
+    for before in [12, 30] {
+        let line = Line::new();
+        let (name, body) = (key("packs/ab/one.age"), noise(1, 40 * MIB));
+        line.cut_after(before * MIB);
+        let error = line.open().put_new(&name, Body::from(body.clone())).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Transient, "{error}");
+        assert!(names(&line.open()).await.is_empty(), "nothing of it is shown");
+        assert_eq!(files_below(&line.path("journal")), 1);
+        line.sent();
 
-    line.cut_after(usize::MAX >> 1);
-    let store = line.open();
-    store.put_new(&name, Body::from(body.clone())).await.unwrap();
-    assert!(store.get_range(&name, ByteRange::All).await.unwrap() == body, "the bytes are those of the body");
-    let sent: u64 = line.sent().iter().sum();
-    assert!(sent <= 14 * MIB as u64, "of 40 MiB, 30 were sent before; {sent} bytes went after that");
-    assert_eq!(files_below(&line.path("journal")), 0);
-    assert_eq!(std::fs::read_dir(line.path("repository/.fardel-staging")).unwrap().count(), 0);
+        line.cut_after(usize::MAX >> 1);
+        let store = line.open();
+        store.put_new(&name, Body::from(body.clone())).await.unwrap();
+        assert!(store.get_range(&name, ByteRange::All).await.unwrap() == body, "these are the body's bytes");
+        let (sent, most): (u64, _) = (line.sent().iter().sum(), (44 - before) * MIB);
+        assert!(sent <= most as u64, "of 40 MiB, {before} were sent before; {sent} bytes went after that");
+        assert_eq!(files_below(&line.path("journal")), 0);
+        assert_eq!(std::fs::read_dir(line.path("repository/.fardel-staging")).unwrap().count(), 0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

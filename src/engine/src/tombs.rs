@@ -239,6 +239,12 @@ impl Tombs {
         self.condemned.contains_key(&(*hash, generation))
     }
 
+    /// Whether any copy of this pack was ever condemned.
+    #[must_use]
+    pub fn condemns_any(&self, hash: &ObjectHash) -> bool {
+        self.condemned.keys().any(|(condemned, _)| condemned == hash)
+    }
+
     /// Whether this manifest, root or list may vanish although nothing forgets it.
     #[must_use]
     pub fn condemns_other(&self, hash: &ObjectHash) -> bool {

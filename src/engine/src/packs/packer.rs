@@ -214,16 +214,18 @@ impl Packer {
     /// # Errors
     /// As [`Self::put`].
     pub fn put_frame(&mut self, kind: PackKind, frame: Frame) -> Result<bool> {
+        let mut state = self.shared.lock();
+        state.check()?;
         for member in &frame.members {
-            if self.shared.lock().is_on_its_way(kind, &member.id)
-                || self.shared.index().locate(&member.id, kind).is_some()
+            if state.is_on_its_way(kind, &member.id) || self.shared.index().locate(&member.id, kind).is_some()
             {
                 return Ok(false);
             }
         }
         for member in &frame.members {
-            self.shared.is_known(kind, &member.id, member.len as usize)?;
+            state.expect(kind, &member.id, member.len as usize);
         }
+        drop(state);
         self.submit(kind, Work::Compressed(frame))?;
         Ok(true)
     }
@@ -374,6 +376,12 @@ impl State {
         self.pending.contains(&(kind, *id))
     }
 
+    /// From now on this chunk is on its way.
+    fn expect(&mut self, kind: PackKind, id: &ChunkId, len: usize) {
+        self.pending.insert((kind, *id));
+        self.packed.bytes_added += len as u64;
+    }
+
     fn pool(&mut self, kind: PackKind) -> &mut Vec<PackWriter<Spooled>> {
         match kind {
             PackKind::Data => &mut self.open,
@@ -403,10 +411,7 @@ impl Shared {
             Some(location) => drop(
                 state.packed.reused.insert(PackEntry { hash: location.pack.hash, size: location.pack.size }),
             ),
-            None => {
-                state.pending.insert((kind, *id));
-                state.packed.bytes_added += len as u64;
-            }
+            None => state.expect(kind, id, len),
         }
         Ok(known.is_some())
     }

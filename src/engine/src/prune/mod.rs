@@ -310,8 +310,7 @@ impl Plan<'_> {
 
 /// Whether another run swept this pack.
 fn was_swept(survey: &Survey, pack: &ObjectHash) -> bool {
-    let condemned = &survey.snapshots.tombs.condemned;
-    !survey.catalog.packs.contains_key(pack) && condemned.keys().any(|(hash, _)| hash == pack)
+    !survey.catalog.packs.contains_key(pack) && survey.snapshots.tombs.condemns_any(pack)
 }
 
 /// What is condemned, by this run or an earlier one, and still here.

@@ -224,7 +224,7 @@ impl Sweeper<'_> {
             Some(copies) => copies
                 .iter()
                 .all(|copy| self.tombs.condemned.get(&(*hash, copy.generation)).is_some_and(over)),
-            None => self.tombs.condemned.keys().any(|(condemned, _)| condemned == hash),
+            None => self.tombs.condemns_any(hash),
         }
     }
 

@@ -165,22 +165,17 @@ impl<'a> Unpublished<'a> {
                 .any(|hash| tombs.condemns_other(hash))
     }
 
-    /// The same snapshot under a new manifest.
-    fn anew(self, tombs: &Tombs) -> Result<Self> {
+    /// The same snapshot under a new manifest; nothing, when its root goes and is not at hand.
+    fn anew(self, tombs: &Tombs) -> Result<Option<Self>> {
         let Self { repo, catalog, sealed: Sealed { mut manifest, .. }, closure, root, .. } = self;
         if tombs.condemns_other(&manifest.root.hash) {
-            let plain = root.as_ref().ok_or_else(|| {
-                Error::Damaged(format!(
-                    "roots/{} is taken away meanwhile: run it again",
-                    manifest.root.hash.short()
-                ))
-            })?;
+            let Some(plain) = &root else { return Ok(None) };
             manifest.root = put_root(repo, catalog, plain)?;
         }
         manifest.lists = put_lists(repo, catalog, tombs, None, &closure)?;
         manifest.seq += 1;
         manifest.created = crate::time::now();
-        Self::put(repo, catalog, manifest, closure, root)
+        Self::put(repo, catalog, manifest, closure, root).map(Some)
     }
 }
 
@@ -206,7 +201,7 @@ pub fn publish_all(repo: &Repository, unpublished: Vec<Unpublished<'_>>) -> Resu
             if !lost.is_empty() {
                 outcomes[i] = Outcome::Lost(lost);
             } else if one.is_given_up(&tombs) {
-                again.push((i, one.anew(&tombs)?));
+                again.extend(one.anew(&tombs)?.map(|one| (i, one)));
             } else {
                 sealed.push((i, one));
             }
@@ -216,7 +211,7 @@ pub fn publish_all(repo: &Repository, unpublished: Vec<Unpublished<'_>>) -> Resu
             let tombs = load_tombs(repo)?;
             for (i, one) in sealed {
                 if one.is_given_up(&tombs) {
-                    again.push((i, one.anew(&tombs)?));
+                    again.extend(one.anew(&tombs)?.map(|one| (i, one)));
                 } else {
                     outcomes[i] = Outcome::Published(Box::new(one.sealed));
                 }
@@ -356,7 +351,7 @@ pub fn usable_closure(
 ) -> Result<Option<Vec<PackEntry>>> {
     let closure = match repo.closure(catalog, &sealed.manifest) {
         Ok(closure) => closure,
-        Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => return Err(error.into()),
+        Err(error @ Error::Store(_)) if !error.is_gone() => return Err(error),
         Err(_) => return Ok(None),
     };
     let usable = closure.iter().all(|pack| is_usable(catalog, &snapshots.tombs, &pack.hash, pack.size));

@@ -74,6 +74,12 @@ impl Error {
         Self::Object { object: object.to_string(), error }
     }
 
+    /// Whether an object that was to be read is not there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == fardel_store::ErrorKind::NotFound)
+    }
+
     /// Whether it says something about one stored object, so that others may still be had.
     #[must_use]
     pub fn is_damage(&self) -> bool {

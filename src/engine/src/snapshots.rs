@@ -10,7 +10,7 @@ use fardel_format::pack_list::{self, Bitmap, PackEntry};
 use fardel_format::root::Root;
 use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::{Error as FormatError, ObjectHash, SnapshotId, WriterId, zjson};
-use fardel_store::{ErrorKind, Key};
+use fardel_store::Key;
 
 use crate::catalog::{Catalog, Stored, key_of};
 use crate::repository::{Problem, Repository, Unread};
@@ -81,7 +81,7 @@ impl Snapshots {
         let mut catalog = Cow::Borrowed(catalog);
         for _ in 1..ATTEMPTS {
             match Self::load(repo, &catalog) {
-                Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {
+                Err(error) if error.is_gone() => {
                     catalog = Cow::Owned(Catalog::load(repo.store())?);
                 }
                 loaded => return loaded.map(|snapshots| (catalog, snapshots)),

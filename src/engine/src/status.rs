@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use fardel_format::names::{FanOut, Name, Numbered};
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
-use fardel_store::{ErrorKind, Key};
+use fardel_store::Key;
 
 pub use memory::{Head, Remembered};
 pub use wholeness::{Lacks, Wholeness};
@@ -452,7 +452,7 @@ impl Explained {
 fn there<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => Err(error.into()),
+        Err(error @ Error::Store(_)) if !error.is_gone() => Err(error),
         Err(_) => Ok(None),
     }
 }

@@ -10,8 +10,6 @@ use fardel_format::signers::{Registry, Role, Signer};
 use fardel_format::tomb::{MergedForget, Takes, Tomb};
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
 
-use fardel_store::ErrorKind;
-
 use crate::catalog::{Catalog, Stored};
 use crate::repository::{Problem, Repository, Unread};
 use crate::{Error, Result};
@@ -101,9 +99,8 @@ impl Tombs {
         may_begin_anew: bool,
     ) -> Result<Option<Self>> {
         let (mut tombs, mut is_old) = (Self::default(), false);
-        let is_gone = |error: &Error| matches!(error, Error::Store(e) if e.kind == ErrorKind::NotFound);
         open_all(repo, catalog, registry, |id, signer, tomb| {
-            is_old |= may_begin_anew && tomb.as_ref().is_err_and(is_gone);
+            is_old |= may_begin_anew && tomb.as_ref().is_err_and(Error::is_gone);
             if is_old {
                 return Ok(());
             }

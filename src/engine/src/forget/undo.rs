@@ -72,9 +72,17 @@ pub fn undo(
     let moved = write_condemned(repo, &survey, &mut wanted, options, monitor, &mut report)?;
     report.bytes_stored = moved.bytes_stored;
     let mut retold = Vec::new();
+    let meanwhile = || "a prune took something away meanwhile: try again".to_owned();
     for sealed in &wanted {
+        let root = match repo.root(&survey.catalog, sealed) {
+            Err(error) if error.is_gone() => {
+                report.gone.push((sealed.id(), meanwhile()));
+                continue;
+            }
+            root => root?,
+        };
         retold.push(Retold {
-            root: Some(repo.root(&survey.catalog, sealed)?),
+            root: Some(root),
             despite: survey.snapshots.tombs.forgetting(&sealed.manifest).map(|forget| forget.tomb).collect(),
             always: true,
             sealed,
@@ -88,8 +96,7 @@ pub fn undo(
             true => report.gone.push((sealed.id(), "it was forgotten again meanwhile".into())),
         }
     }
-    let meanwhile = "a prune took something away meanwhile: try again";
-    report.gone.extend(told.left.iter().map(|sealed| (sealed.id(), meanwhile.into())));
+    report.gone.extend(told.left.iter().map(|sealed| (sealed.id(), meanwhile())));
     Ok(report)
 }
 

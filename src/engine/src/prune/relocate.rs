@@ -19,7 +19,7 @@ use fardel_format::root::Root;
 use super::choose::Batch;
 use super::survey::Survey;
 use super::usage::Wants;
-use crate::commit::{self, Outcome};
+use crate::commit::{self, Outcome, Unpublished};
 use crate::index::ChunkIndex;
 use crate::monitor::Monitor;
 use crate::packs::{PackReader, Packer, PackerOptions};
@@ -260,43 +260,58 @@ pub fn tell<'a>(
     snapshots: impl IntoIterator<Item = Retold<'a>>,
     monitor: &dyn Monitor,
 ) -> Result<Told> {
-    let tombs = &survey.snapshots.tombs;
     let mut told = Told::default();
-    let (mut unpublished, mut old) = (Vec::new(), Vec::new());
-    let mut publish = |unpublished: &mut Vec<_>, old: &mut Vec<&Sealed>| -> Result<()> {
-        let outcomes = commit::publish_all(repo, std::mem::take(unpublished))?;
-        for (sealed, outcome) in old.drain(..).zip(outcomes) {
-            match outcome {
-                Outcome::Published(new) => told.published.push(*new),
-                Outcome::Lost(_) | Outcome::Revoked => told.left.push(sealed.clone()),
-            }
-        }
-        Ok(())
-    };
-    for Retold { sealed, root, despite, always } in snapshots {
+    let mut waiting = Vec::new();
+    for one in snapshots {
         if monitor.interrupted() {
             break;
         }
-        let before = repo.closure(&survey.catalog, &sealed.manifest)?;
-        let closure = match moved.closure(&before) {
-            Some(closure) => closure,
-            None if always => before,
-            None => continue,
-        };
-        let root = match root {
-            None if tombs.condemns_other(&sealed.manifest.root.hash) => {
-                Some(repo.root(&survey.catalog, sealed)?)
-            }
-            root => root,
-        };
-        let root = root.as_ref();
-        let one = commit::supersede(repo, &survey.catalog, tombs, sealed, closure, root, &despite)?;
-        unpublished.push(one);
-        old.push(sealed);
-        if unpublished.len() >= TOGETHER {
-            publish(&mut unpublished, &mut old)?;
+        let sealed = one.sealed;
+        match put_anew(repo, survey, moved, one) {
+            Ok(unpublished) => waiting.extend(unpublished.map(|new| (sealed, new))),
+            // It was forgotten and swept meanwhile.
+            Err(error) if error.is_gone() => told.left.push(sealed.clone()),
+            Err(error) => return Err(error),
+        }
+        if waiting.len() >= TOGETHER {
+            told.publish(repo, std::mem::take(&mut waiting))?;
         }
     }
-    publish(&mut unpublished, &mut old)?;
+    told.publish(repo, waiting)?;
     if monitor.interrupted() { Err(Error::Interrupted) } else { Ok(told) }
+}
+
+impl Told {
+    fn publish(&mut self, repo: &Repository, waiting: Vec<(&Sealed, Unpublished<'_>)>) -> Result<()> {
+        let (old, new): (Vec<_>, Vec<_>) = waiting.into_iter().unzip();
+        for (sealed, outcome) in old.into_iter().zip(commit::publish_all(repo, new)?) {
+            match outcome {
+                Outcome::Published(new) => self.published.push(*new),
+                Outcome::Lost(_) | Outcome::Revoked => self.left.push(sealed.clone()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts the manifest that tells of this snapshot anew, unless nothing of it moved.
+fn put_anew<'a>(
+    repo: &'a Repository,
+    survey: &'a Survey,
+    moved: &Moved,
+    one: Retold<'_>,
+) -> Result<Option<Unpublished<'a>>> {
+    let Retold { sealed, root, despite, always } = one;
+    let tombs = &survey.snapshots.tombs;
+    let before = repo.closure(&survey.catalog, &sealed.manifest)?;
+    let closure = match moved.closure(&before) {
+        Some(closure) => closure,
+        None if always => before,
+        None => return Ok(None),
+    };
+    let root = match root {
+        None if tombs.condemns_other(&sealed.manifest.root.hash) => Some(repo.root(&survey.catalog, sealed)?),
+        root => root,
+    };
+    commit::supersede(repo, &survey.catalog, tombs, sealed, closure, root.as_ref(), &despite).map(Some)
 }

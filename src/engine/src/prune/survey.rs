@@ -9,7 +9,6 @@ use fardel_format::intent::Intent;
 use fardel_format::manifest::Manifest;
 use fardel_format::names::Numbered;
 use fardel_format::{ObjectHash, SnapshotId, WriterId};
-use fardel_store::ErrorKind;
 
 use super::heed::Heed;
 use crate::catalog::{Catalog, Stored};
@@ -109,7 +108,7 @@ impl Survey {
         for _ in 1..ATTEMPTS {
             match Self::try_take(repo, scope) {
                 // Another collector may have deleted it after it was listed, or after what names it was.
-                Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => {}
+                Err(error) if error.is_gone() => {}
                 Err(Error::Damaged(_)) => {}
                 other => return other,
             }
@@ -232,7 +231,7 @@ impl Survey {
         for found in &self.manifests {
             let closure = match repo.closure(&self.catalog, &found.manifest) {
                 Ok(closure) => closure,
-                Err(Error::Store(error)) if error.kind != ErrorKind::NotFound => return Err(error.into()),
+                Err(error @ Error::Store(_)) if !error.is_gone() => return Err(error),
                 Err(_) if found.standing == Standing::Sealed && self.is_retold(repo, found) => {
                     replaced.insert(found.name.hash);
                     continue;
@@ -308,7 +307,7 @@ fn read_manifest(
         Ok(bytes) => {
             Manifest::from_bytes(&bytes, repo.id(), writer, name).map_err(|e| Error::object(&stored.key, e))
         }
-        Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.is_gone() => return Ok(None),
         Err(Error::Store(error)) => return Err(error.into()),
         Err(error) => Err(error),
     };
@@ -325,7 +324,7 @@ fn read_manifest(
 fn still_there<T>(read: Result<T>) -> Result<Option<T>> {
     match read {
         Ok(read) => Ok(Some(read)),
-        Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.is_gone() => Ok(None),
         Err(Error::Object { .. }) => Ok(None),
         Err(error) => Err(error),
     }

@@ -471,7 +471,7 @@ impl Hooked {
         Self { inner, calls, at: 0, hook: Default::default(), lags, refuses: Default::default() }
     }
 
-    /// Does this before call number `at`: a listing, a `put_new` or a `delete`.
+    /// Does this before call number `at`.
     fn before(inner: MemoryStore, at: u64, does: impl FnOnce() + Send + 'static) -> Self {
         Self { at, hook: std::sync::Mutex::new(Some(Box::new(does))), ..Self::new(inner) }
     }
@@ -505,6 +505,7 @@ impl Store for Hooked {
     }
 
     async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
+        self.call();
         self.inner.get_range(key, range).await
     }
 

@@ -6,12 +6,11 @@ use fardel_format::ack::{self, Ack};
 use fardel_format::names::Numbered;
 use fardel_format::signers::{Registry, Role};
 use fardel_format::{Error as FormatError, WriterId};
-use fardel_store::ErrorKind;
 
+use crate::Result;
 use crate::catalog::{Catalog, Stored};
 use crate::repository::{Problem, Repository};
 use crate::tombs::Tombs;
-use crate::{Error, Result};
 
 /// An acknowledgement that verifies, by somebody who may.
 #[derive(Clone, Debug)]
@@ -117,7 +116,7 @@ fn read(
             Ok(ack) => Ok(Some(Ok(ack))),
             Err(error) => Ok(problem(error)),
         },
-        Err(Error::Store(error)) if error.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.is_gone() => Ok(None),
         Err(error) if error.is_damage() => Ok(Some(Err(Problem::new(stored.key.clone(), error)))),
         Err(error) => Err(error),
     }

@@ -87,24 +87,47 @@ fn a_prune_between_any_two_calls_of_a_prune() {
 }
 
 /// What is told of anew is forgotten and swept before it is sealed: its late seal must not look like a loss.
-#[test]
-fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
-    let (fixture, ids) = scene();
+fn a_forget_and_a_sweep(fixture: &Arc<Fixture>, ids: &[SnapshotId]) {
     let goes = ids[3..5].to_vec();
     at_any_call(
-        &fixture,
+        fixture,
         &fixture.store,
-        |store| drop(prune_in(&fixture, store, &at_once())),
+        |store| {
+            let report = prune_in(fixture, store, &at_once()).unwrap();
+            assert_eq!(report.unreadable, [""; 0], "a pack that another run swept is not damaged");
+        },
         move |fixture, store| {
             let _ = forget_in(fixture, store.clone(), &goes);
             drop(prune_in(fixture, store, &at_once()).unwrap());
         },
         |store, (), when| {
-            assert_holds(&fixture, store, &ids[5..], when);
-            prune_in(&fixture, Arc::new(store.clone()), &at_once()).unwrap_or_else(|e| panic!("{when}: {e}"));
-            assert_holds(&fixture, store, &ids[5..], when);
+            assert_holds(fixture, store, &ids[5..], when);
+            prune_in(fixture, Arc::new(store.clone()), &at_once()).unwrap_or_else(|e| panic!("{when}: {e}"));
+            assert_holds(fixture, store, &ids[5..], when);
         },
     );
+}
+
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
+    let (fixture, ids) = scene();
+    a_forget_and_a_sweep(&fixture, &ids);
+}
+
+/// A collector that looked before the seal condemned the roots and lists after it: the prune puts them anew.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune_of_what_was_condemned_late() {
+    let (fixture, ids) = scene();
+    let (repo, catalog) = fixture.open();
+    let sealed = Snapshots::load(&repo, &catalog).unwrap().sealed;
+    let late = sealed.iter().filter(|sealed| ids[3..5].contains(&sealed.id()));
+    let others = late.flat_map(|sealed| {
+        let lists = sealed.manifest.lists.iter().map(|list| list.hash);
+        lists.chain([sealed.manifest.root.hash])
+    });
+    let takes = Takes::Condemn { packs: Vec::new(), others: others.collect() };
+    crate::testing::put_tomb(&fixture.store, &fixture.id, &fixture.host, 1000, takes);
+    a_forget_and_a_sweep(&fixture, &ids);
 }
 
 /// A collector that saw a compaction's manifest before its seal condemns it late, when another one has deleted what the replaced

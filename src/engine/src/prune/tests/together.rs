@@ -86,48 +86,89 @@ fn a_prune_between_any_two_calls_of_a_prune() {
     );
 }
 
-/// What is told of anew is forgotten and swept before it is sealed: its late seal must not look like a loss.
-fn a_forget_and_a_sweep(fixture: &Arc<Fixture>, ids: &[SnapshotId]) {
-    let goes = ids[3..5].to_vec();
+/// Another host forgets `goes` and sweeps, with no grace, between any two calls of `does`; `left` tells what must be there then.
+fn a_forget_and_a_sweep_between_any_two_calls(
+    fixture: &Arc<Fixture>,
+    goes: &[SnapshotId],
+    does: impl Fn(Arc<dyn Store>),
+    left: impl Fn() -> Vec<SnapshotId>,
+) {
+    let goes = goes.to_vec();
     at_any_call(
         fixture,
         &fixture.store,
-        |store| {
-            let report = prune_in(fixture, store, &at_once()).unwrap();
-            assert_eq!(report.unreadable, [""; 0], "a pack that another run swept is not damaged");
-        },
+        does,
         move |fixture, store| {
             let _ = forget_in(fixture, store.clone(), &goes);
             drop(prune_in(fixture, store, &at_once()).unwrap());
         },
         |store, (), when| {
-            assert_holds(fixture, store, &ids[5..], when);
+            assert_holds(fixture, store, &left(), when);
             prune_in(fixture, Arc::new(store.clone()), &at_once()).unwrap_or_else(|e| panic!("{when}: {e}"));
-            assert_holds(fixture, store, &ids[5..], when);
+            assert_holds(fixture, store, &left(), when);
         },
     );
 }
 
-#[test]
-fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
-    let (fixture, ids) = scene();
-    a_forget_and_a_sweep(&fixture, &ids);
-}
-
-/// A collector that looked before the seal condemned the roots and lists after it: the prune puts them anew.
-#[test]
-fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune_of_what_was_condemned_late() {
-    let (fixture, ids) = scene();
+/// A collector that looked before their seals condemns roots and lists after them: nothing new may rest on these.
+fn condemn_late(fixture: &Fixture, ids: &[SnapshotId]) {
     let (repo, catalog) = fixture.open();
     let sealed = Snapshots::load(&repo, &catalog).unwrap().sealed;
-    let late = sealed.iter().filter(|sealed| ids[3..5].contains(&sealed.id()));
+    let late = sealed.iter().filter(|sealed| ids.contains(&sealed.id()));
     let others = late.flat_map(|sealed| {
         let lists = sealed.manifest.lists.iter().map(|list| list.hash);
         lists.chain([sealed.manifest.root.hash])
     });
     let takes = Takes::Condemn { packs: Vec::new(), others: others.collect() };
     crate::testing::put_tomb(&fixture.store, &fixture.id, &fixture.host, 1000, takes);
-    a_forget_and_a_sweep(&fixture, &ids);
+}
+
+/// What is told of anew is forgotten and swept before it is sealed: its late seal must not look like a loss.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_prune() {
+    for is_condemned in [false, true] {
+        let (fixture, ids) = scene();
+        if is_condemned {
+            condemn_late(&fixture, &ids[3..5]);
+        }
+        let prune = |store| {
+            let report = prune_in(&fixture, store, &at_once()).unwrap();
+            assert_eq!(report.unreadable, [""; 0], "a pack that another run swept is not damaged");
+        };
+        let left = || ids[5..].to_vec();
+        a_forget_and_a_sweep_between_any_two_calls(&fixture, &ids[3..5], prune, left);
+    }
+}
+
+/// What the backup goes on from is forgotten and swept.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_backup() {
+    let (fixture, ids) = scene();
+    condemn_late(&fixture, &ids[5..]);
+    let saved = std::sync::Mutex::new(None);
+    let backup = |store| *saved.lock().unwrap() = Some(backup_in(&fixture, store).unwrap());
+    let left = || [&ids[3..5], &[saved.lock().unwrap().unwrap()]].concat();
+    a_forget_and_a_sweep_between_any_two_calls(&fixture, &ids[5..], backup, left);
+}
+
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_forget_by_policy() {
+    let (fixture, ids) = scene();
+    condemn_late(&fixture, &ids[4..6]);
+    let forgotten = std::sync::Mutex::new(0);
+    let forget = |store| {
+        let (repo, catalog) = fixture.open_in(store, host(&fixture)).unwrap();
+        let policy = forget::policy::Policy { last: 3, ..Default::default() };
+        let selection = Selection::Policy(&policy, &|_: &fardel_format::root::Root| true);
+        let plan = forget::plan(&repo, &catalog, &selection).unwrap();
+        *forgotten.lock().unwrap() = plan.run(&repo, &catalog, true).unwrap().len();
+    };
+    // The other's two are among the three that it keeps, unless they had gone before it looked.
+    let left = || match *forgotten.lock().unwrap() {
+        0 => vec![ids[3], ids[6]],
+        _ => vec![ids[6]],
+    };
+    a_forget_and_a_sweep_between_any_two_calls(&fixture, &ids[4..6], forget, left);
 }
 
 /// A collector that saw a compaction's manifest before its seal condemns it late, when another one has deleted what the replaced
@@ -219,7 +260,15 @@ fn a_pin_between_any_two_calls_of_a_prune_that_sweeps_another() {
 
 /// Carries everything to a store.
 fn carry(fixture: &Fixture, store: Arc<dyn Store>) -> crate::replicate::TargetReport {
-    let (repo, catalog) = fixture.open_with(None).unwrap();
+    carry_from(fixture, Arc::new(fixture.store.clone()), store)
+}
+
+fn carry_from(
+    fixture: &Fixture,
+    source: Arc<dyn Store>,
+    store: Arc<dyn Store>,
+) -> crate::replicate::TargetReport {
+    let (repo, catalog) = fixture.open_in(source, None).unwrap();
     let target = crate::replicate::Target {
         name: "copy".into(),
         store,
@@ -265,6 +314,34 @@ fn a_prune_of_a_copy_between_any_two_calls_of_the_replication_that_fills_it() {
             prune_in(&fixture, Arc::new(store.clone()), &PruneOptions { replica: true, ..at_once() })
                 .unwrap();
             assert_holds(&fixture, store, &[next], when);
+        },
+    );
+}
+
+/// What is carried is forgotten, and swept or told anew where it comes from.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_the_replication_that_reads_there() {
+    let (fixture, ids) = scene();
+    condemn_late(&fixture, &ids[3..5]);
+    let goes = ids[3..5].to_vec();
+    let copy = std::sync::Mutex::new(MemoryStore::new());
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |source| {
+            let new = MemoryStore::new();
+            carry_from(&fixture, source, Arc::new(new.clone()));
+            *copy.lock().unwrap() = new;
+        },
+        move |fixture, store| {
+            forget_in(fixture, store.clone(), &goes).unwrap();
+            drop(prune_in(fixture, store, &at_once()).unwrap());
+        },
+        |source, (), when| {
+            let copy = copy.lock().unwrap().clone();
+            let report = carry_from(&fixture, Arc::new(source.clone()), Arc::new(copy.clone()));
+            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{when}");
+            assert_holds(&fixture, &copy, &ids[5..], when);
         },
     );
 }

@@ -102,7 +102,11 @@ fn advice(error: &EngineError) -> (Exit, &'static str) {
 
 fn store_advice(kind: StoreKind) -> &'static str {
     match kind {
-        StoreKind::NotFound | StoreKind::Truncated => {
+        // What a listing does not have is told as damage: this was listed.
+        StoreKind::NotFound => {
+            "a prune may have deleted it meanwhile: run it again; if it happens again, `fardel check` says what is missing"
+        }
+        StoreKind::Truncated => {
             "`fardel check` says what is missing and what that costs; another copy may be whole"
         }
         StoreKind::Exists => "run it again; if it happens again, run `fardel check`",

@@ -144,8 +144,14 @@ fn forgetting(
     let newest: HashMap<_, _> = catalog.tombs.keys().copied().collect();
     let mut found = Vec::new();
     tombs::open_all(repo, catalog, &registry, |id, signer, tomb| {
-        // What does not verify stays, and is told by others.
-        let Ok(tomb) = tomb? else { return Ok(()) };
+        let tomb = match tomb {
+            Ok(Ok(tomb)) => tomb,
+            // What does not verify stays, and is told by others.
+            Ok(Err(_)) => return Ok(()),
+            // Another run merged it after it was listed.
+            Err(error) if error.is_gone() => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let may_go = newest[&id.0] != id.1 && is_old(&tomb.created);
         let is_merged = matches!(tomb.takes, Takes::MergedForgets { .. });
         let Some((everywhere, forgets)) = forgets_of(id, signer, tomb) else { return Ok(()) };

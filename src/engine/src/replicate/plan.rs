@@ -123,7 +123,11 @@ impl Plan {
                 continue;
             }
             let Some(signer) = source.snapshots.registry.honours_tomb(writer, name.seq) else { continue };
-            let tomb = tombs::open(source.repo, &(*writer, *name), stored, signature, signer)?;
+            let tomb = match tombs::open(source.repo, &(*writer, *name), stored, signature, signer) {
+                // A collector merged it after it was listed: the next run carries what it was merged into.
+                Err(error) if error.is_gone() => continue,
+                tomb => tomb?,
+            };
             let both = [(tomb_name, stored.clone()), (sig_name, signature.clone())];
             match tomb.map(|tomb| tomb.takes) {
                 Ok(Takes::Forget { everywhere: true, .. }) if there.contains(&name.hash) => {}

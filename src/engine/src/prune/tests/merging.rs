@@ -3,6 +3,7 @@
 use fardel_format::signers::Role;
 use fardel_format::tomb::MergedForget;
 
+use super::together::{at_any_call, carry_from};
 use super::*;
 use crate::testing::put_tomb;
 
@@ -185,6 +186,53 @@ fn whoever_listed_the_tombs_before_reads_the_merged_one() {
         tombs.problems.is_empty() && ids[..2].iter().all(|id| tombs.all_forgotten().any(|all| all == id))
     );
     assert_holds(&fixture, &with_late_copies(&fixture.store, &before), &ids[2..], "late copies");
+}
+
+#[test]
+fn a_prune_that_merges_between_any_two_calls_of_another() {
+    let (fixture, ids, _) = many_forgets();
+    let fixture = Arc::new(fixture);
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |store| drop(prune_in(&fixture, store, &at_once()).unwrap()),
+        |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
+        |store, (), when| {
+            assert!(forgetting(store).0 <= 3, "{when}: {:?}", forgetting(store));
+            assert_holds(&fixture, store, &ids[2..], when);
+        },
+    );
+}
+
+#[test]
+fn a_prune_that_merges_between_any_two_calls_of_the_replication_that_reads_there() {
+    let (fixture, ids, _) = many_forgets();
+    let strangers: Vec<_> = {
+        let (repo, catalog) = fixture.open();
+        let all = Snapshots::load(&repo, &catalog).unwrap().tombs;
+        all.all_forgotten().copied().collect()
+    };
+    let fixture = Arc::new(fixture);
+    let copy = std::sync::Mutex::new(MemoryStore::new());
+    at_any_call(
+        &fixture,
+        &fixture.store,
+        |source| {
+            let new = MemoryStore::new();
+            carry_from(&fixture, source, Arc::new(new.clone()));
+            *copy.lock().unwrap() = new;
+        },
+        |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
+        |source, (), when| {
+            let copy = copy.lock().unwrap().clone();
+            let report = carry_from(&fixture, Arc::new(source.clone()), Arc::new(copy.clone()));
+            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{when}");
+            assert_holds(&fixture, &copy, &ids[2..], when);
+            let (repo, catalog) = fixture.open_in(Arc::new(copy), None).unwrap();
+            let tombs = Snapshots::load(&repo, &catalog).unwrap().tombs;
+            assert!(strangers.iter().all(|id| tombs.all_forgotten().any(|all| all == id)), "{when}");
+        },
+    );
 }
 
 #[test]

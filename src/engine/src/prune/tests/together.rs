@@ -263,7 +263,7 @@ fn carry(fixture: &Fixture, store: Arc<dyn Store>) -> crate::replicate::TargetRe
     carry_from(fixture, Arc::new(fixture.store.clone()), store)
 }
 
-fn carry_from(
+pub fn carry_from(
     fixture: &Fixture,
     source: Arc<dyn Store>,
     store: Arc<dyn Store>,

@@ -19,6 +19,7 @@ pub(crate) mod frames;
 mod impact;
 mod key_set;
 pub(crate) mod look;
+mod meanwhile;
 mod needs;
 mod proof;
 mod report;
@@ -38,10 +39,10 @@ use std::collections::HashSet;
 use fardel_format::SnapshotId;
 
 pub use impact::impact;
+pub use meanwhile::check;
 pub use report::{
     CheckReport, Class, Cost, Costs, Finding, Impact, MAX_PATHS, MAX_RANGES, MAX_SNAPSHOTS, Sampled,
 };
-pub use run::check;
 
 use crate::catalog::Catalog;
 use crate::monitor::Monitor;

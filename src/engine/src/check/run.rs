@@ -21,11 +21,11 @@ use crate::packs::PackReader;
 use crate::repository::Repository;
 use crate::snapshots::Snapshots;
 
-/// Checks the repository.
+/// Looks at the repository as it was listed.
 ///
 /// # Errors
-/// When the store fails as a whole, no key is at hand for [`Level::Data`], or the user stops it. Damage is in the report.
-pub fn check(
+/// As [`check`](super::check).
+pub fn once(
     repo: &Repository,
     catalog: &Catalog,
     options: &CheckOptions,

@@ -171,6 +171,21 @@ fn a_forget_and_a_sweep_between_any_two_calls_of_a_forget_by_policy() {
     a_forget_and_a_sweep_between_any_two_calls(&fixture, &ids[4..6], forget, left);
 }
 
+/// What a sweep takes away while a check runs is no damage, and what was told anew meanwhile is whole where it lies now.
+#[test]
+fn a_forget_and_a_sweep_between_any_two_calls_of_a_check() {
+    let (fixture, ids) = scene();
+    for level in [Level::List, Level::Seals, Level::Hashes, Level::Data] {
+        let check = |store| {
+            let (repo, catalog) = fixture.open_in(store, Some(fixture.recovery())).unwrap();
+            let options = CheckOptions { level, ..CheckOptions::default() };
+            let report = check::check(&repo, &catalog, &options, &Silent::default()).unwrap();
+            assert!(report.is_clean(), "{level:?}: {report:#?}");
+        };
+        a_forget_and_a_sweep_between_any_two_calls(&fixture, &ids[3..5], check, || ids[5..].to_vec());
+    }
+}
+
 /// A collector that saw a compaction's manifest before its seal condemns it late, when another one has deleted what the replaced
 /// manifest alone needed: that one must not come back, and block every later prune.
 #[test]

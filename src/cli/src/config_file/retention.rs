@@ -5,7 +5,8 @@ use jiff::Span;
 use serde::Deserialize;
 use serde::de::Deserializer;
 
-use super::{Scalar, Text};
+use super::Text;
+use super::values::{Scalar, scalar};
 use crate::args::{parse_group_by, parse_span};
 
 /// What is kept; `keep_daily` is `--keep-daily`, and so on.

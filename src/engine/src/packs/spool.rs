@@ -1,6 +1,6 @@
 //! Where a pack lies while it is written: beside the store where it can be taken over, else in the local cache.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -50,10 +50,10 @@ impl Spooled {
         // The name by which stores know the litter of dead processes.
         let path = folder.join(format!("put-{}-{}.tmp", std::process::id(), Nonce::random()));
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-        // Where locks are not supported nobody cleans either.
-        let _ = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-        // A cleaner may have come between the making and the locking.
-        Ok(path.exists().then_some(Self { file, path, len: 0 }))
+        // A cleaner may have come between the making and the locking: it removes the file, or has its lock and is about to.
+        // Where locks are not supported nobody cleans.
+        let is_taken = matches!(file.try_lock(), Err(TryLockError::WouldBlock));
+        Ok((!is_taken && path.exists()).then_some(Self { file, path, len: 0 }))
     }
 
     /// Where it lies.
@@ -96,7 +96,7 @@ impl Drop for Spooled {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
     use super::*;
 
@@ -123,6 +123,39 @@ mod tests {
             });
             made.store(ALL, SeqCst);
             assert_eq!(failed, None);
+        });
+    }
+
+    #[test]
+    fn what_was_made_is_taken_for_litter_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let (passes, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // Another process removes whatever nobody has locked.
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    for entry in std::fs::read_dir(folder.path()).unwrap().flatten() {
+                        let file = OpenOptions::new().read(true).write(true).open(entry.path());
+                        if let Ok(file) = file
+                            && file.try_lock().is_ok()
+                            && entry.metadata().is_ok()
+                        {
+                            let _ = std::fs::remove_file(entry.path());
+                        }
+                    }
+                    passes.fetch_add(1, SeqCst);
+                }
+            });
+            let gone = (0..20_000).find(|_| {
+                let spooled = Spooled::create(folder.path()).unwrap();
+                let before = passes.load(SeqCst);
+                while passes.load(SeqCst) < before + 2 {
+                    std::hint::spin_loop();
+                }
+                !spooled.path().exists()
+            });
+            is_over.store(true, SeqCst);
+            assert_eq!(gone, None);
         });
     }
 

@@ -1,14 +1,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use fardel_format::SnapshotId;
 use fardel_format::names::{FanOut, Name};
-use fardel_store::{
-    Aftermath, Body, ByteRange, Capabilities, ErrorKind, Fault, FaultKind, FaultyStore, Key, Listed,
-    MemoryStore, Store,
-};
-use futures::stream::BoxStream;
+use fardel_store::{Aftermath, Fault, FaultKind, FaultyStore, Key, MemoryStore, Store};
 
 use super::*;
 use crate::backup::{self, SourceSpec};
@@ -23,9 +18,12 @@ use crate::testing::{Fixture, failure, fixture, noise};
 
 mod compaction;
 mod copied;
+mod hooked;
 mod interrupted;
 mod merging;
 mod together;
+
+use hooked::{Flaw, Hooked};
 
 fn packer() -> PackerOptions {
     PackerOptions { threads: 1, ..PackerOptions::default() }
@@ -309,8 +307,7 @@ fn who_may_not_maintain_prunes_nothing() {
 fn a_store_whose_listing_may_lag_is_refused() {
     let fixture = fixture();
     some(&fixture, 1);
-    let store = Hooked::new(fixture.store.clone());
-    store.lags.store(1, Ordering::Relaxed);
+    let store = Hooked::with(Flaw::Lags, fixture.store.clone());
     let refused = failure(prune_in(&fixture, Arc::new(store), &at_once()));
     assert!(refused.contains("listing"), "{refused}");
 }
@@ -320,8 +317,7 @@ fn what_the_store_does_not_let_go_is_told_and_tried_again() {
     let fixture = fixture();
     let ids = some(&fixture, 3);
     forget(&fixture, &ids[..2]);
-    let locked = Arc::new(Hooked::new(fixture.store.clone()));
-    locked.lags.store(2, Ordering::Relaxed);
+    let locked = Arc::new(Hooked::with(Flaw::DeletesNoPack, fixture.store.clone()));
     let report = prune_in(&fixture, locked, &at_once()).unwrap();
     assert_eq!(report.swept.packs, Amount::default());
     assert!(report.swept.denied.iter().any(|why| why.starts_with("packs/")), "{report:?}");
@@ -373,8 +369,7 @@ fn nothing_is_condemned_that_the_store_still_keeps() {
     let ids = some(&fixture, 3);
     forget(&fixture, &ids[..2]);
     let before = names(&fixture.store, "").len();
-    let keeping = Arc::new(Hooked::new(fixture.store.clone()));
-    keeping.lags.store(4, Ordering::Relaxed);
+    let keeping = Arc::new(Hooked::with(Flaw::KeepsForADay, fixture.store.clone()));
     let (repo, _) = fixture.open_in(keeping.clone(), host(&fixture)).unwrap();
     let plan = plan(&repo, &at_once(), &Silent::default()).unwrap();
     assert_eq!(plan.planned.min_age, Duration::from_secs(86_400));
@@ -383,8 +378,7 @@ fn nothing_is_condemned_that_the_store_still_keeps() {
     assert_eq!((report.condemned, report.swept.snapshots), Default::default(), "{report:?}");
     assert_eq!(names(&fixture.store, "").len(), before, "nothing came, and nothing went");
     // And where a lock is met that nobody told of, the rest goes on.
-    let locked = Arc::new(Hooked::new(fixture.store.clone()));
-    locked.lags.store(3, Ordering::Relaxed);
+    let locked = Arc::new(Hooked::with(Flaw::Locks, fixture.store.clone()));
     let report = prune_in(&fixture, locked, &at_once()).unwrap();
     assert!(report.swept.snapshots == 2 && report.swept.denied.is_empty(), "{report:?}");
     assert!(report.swept.locked.iter().any(|why| why.contains("kept for a month")), "{report:?}");
@@ -445,94 +439,4 @@ fn a_damaged_pack_stays_as_it_is_and_hinders_no_other() {
     assert!(report.unreadable.len() <= 1, "{report:?}");
     assert!(fixture.store.get_raw(&name).is_some(), "it is the only place of its chunks");
     assert_eq!(listed(&fixture, &fixture.store).len(), ids.len());
-}
-
-/// Does something before a call of the caller's choice, or fails.
-pub struct Hooked {
-    inner: MemoryStore,
-    calls: AtomicU64,
-    at: u64,
-    hook: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    /// 0: an honest store; 1: its listings may lag; 2: it deletes no pack; 3: a lock keeps packs and tombs; 4: it says that it
-    /// keeps everything for a day.
-    lags: AtomicU64,
-    refuses: Arc<std::sync::Mutex<Option<String>>>,
-}
-
-impl std::fmt::Debug for Hooked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-impl Hooked {
-    fn new(inner: MemoryStore) -> Self {
-        let (calls, lags) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { inner, calls, at: 0, hook: Default::default(), lags, refuses: Default::default() }
-    }
-
-    /// Does this before call number `at`.
-    fn before(inner: MemoryStore, at: u64, does: impl FnOnce() + Send + 'static) -> Self {
-        Self { at, hook: std::sync::Mutex::new(Some(Box::new(does))), ..Self::new(inner) }
-    }
-
-    fn fail_put(&self, prefix: &str) {
-        *self.refuses.lock().unwrap() = Some(prefix.into());
-    }
-
-    fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
-    }
-
-    fn call(&self) {
-        if self.calls.fetch_add(1, Ordering::Relaxed) == self.at
-            && let Some(hook) = self.hook.lock().unwrap().take()
-        {
-            // What it does waits for stores, too: not on a thread that already does.
-            std::thread::spawn(hook).join().unwrap();
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl Store for Hooked {
-    async fn put_new(&self, key: &Key, body: Body) -> fardel_store::Result<()> {
-        self.call();
-        if self.refuses.lock().unwrap().as_ref().is_some_and(|prefix| key.as_str().starts_with(prefix)) {
-            return Err(fardel_store::Error::new(ErrorKind::Other, key, "the process is dead"));
-        }
-        self.inner.put_new(key, body).await
-    }
-
-    async fn get_range(&self, key: &Key, range: ByteRange) -> fardel_store::Result<bytes::Bytes> {
-        self.call();
-        self.inner.get_range(key, range).await
-    }
-
-    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, fardel_store::Result<Listed>> {
-        self.call();
-        self.inner.list(prefix)
-    }
-
-    async fn delete(&self, key: &Key) -> fardel_store::Result<()> {
-        self.call();
-        if self.lags.load(Ordering::Relaxed) == 2 && key.as_str().starts_with("packs/") {
-            return Err(fardel_store::Error::new(ErrorKind::Denied, key, "it is locked"));
-        }
-        let is_kept = ["packs/", "tombs/"].iter().any(|kept| key.as_str().starts_with(kept));
-        if self.lags.load(Ordering::Relaxed) == 3 && is_kept {
-            return Err(fardel_store::Error::new(ErrorKind::Locked, key, "it is kept for a month"));
-        }
-        self.inner.delete(key).await
-    }
-
-    async fn retention(&self) -> fardel_store::Result<Duration> {
-        let keeps = self.lags.load(Ordering::Relaxed) == 4;
-        Ok(if keeps { Duration::from_secs(86_400) } else { Duration::ZERO })
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        let listing = if self.lags.load(Ordering::Relaxed) == 1 { Listing::Unknown } else { Listing::Strong };
-        Capabilities { listing, ..self.inner.capabilities() }
-    }
 }

@@ -152,7 +152,7 @@ fn a_compaction_that_dies_when_it_was_given_up() {
             prune_in(&shared, Arc::new(same), &condemns).unwrap();
             *dies.lock().unwrap() = Some("manifests/".into());
         };
-        let hooked = Hooked { refuses, ..Hooked::before(store.clone(), at, hook) };
+        let hooked = Hooked::before(store.clone(), at, hook).refusing(refuses);
         let _ = prune_in(&fixture, Arc::new(hooked), &at_once());
         assert_holds(&fixture, &store, &ids[3..], &when);
         for _ in 0..4 {

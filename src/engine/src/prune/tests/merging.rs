@@ -241,8 +241,7 @@ fn where_nothing_can_be_deleted_nothing_is_merged_again_and_again() {
     some(&fixture, 1);
     forget_strangers(&fixture, 20);
     for _ in 0..5 {
-        let locked = Arc::new(Hooked::new(fixture.store.clone()));
-        locked.lags.store(3, Ordering::Relaxed);
+        let locked = Arc::new(Hooked::with(Flaw::Locks, fixture.store.clone()));
         prune_in(&fixture, locked, &at_once()).unwrap();
     }
     assert_eq!(forgetting(&fixture.store), (21, 1));

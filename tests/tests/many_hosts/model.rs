@@ -172,8 +172,7 @@ impl Model {
                     self.carried[*replica].extend(alive.map(|(id, _)| *id));
                 }
             }
-            Done::Checked { wrong } if !together => self.finds_nothing(act.store(), wrong)?,
-            Done::Checked { .. } => {}
+            Done::Checked { wrong } => self.finds_nothing(act.store(), wrong)?,
         }
         Ok(())
     }
@@ -199,8 +198,6 @@ impl Model {
 fn may_be_overtaken(error: &Error) -> bool {
     match error {
         Error::NotFound(_) | Error::Refused(_) => true,
-        // What was to be read was swept after it was listed.
-        Error::Store(error) => error.kind == fardel_store::ErrorKind::NotFound,
         Error::Damaged(why) => why.contains("run it again") || why.contains("meanwhile"),
         _ => false,
     }

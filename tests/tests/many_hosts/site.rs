@@ -211,7 +211,7 @@ impl Site {
         touched: &mut Vec<SnapshotId>,
     ) -> Result<Done> {
         let (repo, catalog) = self.open(store, host)?;
-        let mut ids = ids(&Snapshots::load(&repo, &catalog)?.sealed, |sealed| {
+        let mut ids = ids(&Snapshots::load_lasting(&repo, &catalog)?.1.sealed, |sealed| {
             host < HOSTS - 1
                 || sealed.manifest.origin().writer == self.place.keys.hosts[host].signing.public().writer()
         });
@@ -234,7 +234,7 @@ impl Site {
         touched: &mut Vec<SnapshotId>,
     ) -> Result<Done> {
         let (repo, catalog) = self.open(store, host)?;
-        let snapshots = Snapshots::load(&repo, &catalog)?;
+        let (_, snapshots) = Snapshots::load_lasting(&repo, &catalog)?;
         let alive = ids(&snapshots.sealed, |_| true);
         let mut forgotten = ids(&snapshots.forgotten, |sealed| !alive.contains(&sealed.id()));
         if forgotten.is_empty() {

@@ -3,7 +3,7 @@
 use fardel_format::signers::Role;
 use fardel_format::tomb::MergedForget;
 
-use super::together::{at_any_call, carry_from};
+use super::together::{at_any_call, at_any_call_of_a_replication};
 use super::*;
 use crate::testing::put_tomb;
 
@@ -213,22 +213,12 @@ fn a_prune_that_merges_between_any_two_calls_of_the_replication_that_reads_there
         all.all_forgotten().copied().collect()
     };
     let fixture = Arc::new(fixture);
-    let copy = std::sync::Mutex::new(MemoryStore::new());
-    at_any_call(
+    at_any_call_of_a_replication(
         &fixture,
-        &fixture.store,
-        |source| {
-            let new = MemoryStore::new();
-            carry_from(&fixture, source, Arc::new(new.clone()));
-            *copy.lock().unwrap() = new;
-        },
         |fixture, store| drop(prune_in(fixture, store, &at_once()).unwrap()),
-        |source, (), when| {
-            let copy = copy.lock().unwrap().clone();
-            let report = carry_from(&fixture, Arc::new(source.clone()), Arc::new(copy.clone()));
-            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{when}");
-            assert_holds(&fixture, &copy, &ids[2..], when);
-            let (repo, catalog) = fixture.open_in(Arc::new(copy), None).unwrap();
+        |copy, when| {
+            assert_holds(&fixture, copy, &ids[2..], when);
+            let (repo, catalog) = fixture.open_in(Arc::new(copy.clone()), None).unwrap();
             let tombs = Snapshots::load(&repo, &catalog).unwrap().tombs;
             assert!(strangers.iter().all(|id| tombs.all_forgotten().any(|all| all == id)), "{when}");
         },

@@ -278,7 +278,7 @@ fn carry(fixture: &Fixture, store: Arc<dyn Store>) -> crate::replicate::TargetRe
     carry_from(fixture, Arc::new(fixture.store.clone()), store)
 }
 
-pub fn carry_from(
+fn carry_from(
     fixture: &Fixture,
     source: Arc<dyn Store>,
     store: Arc<dyn Store>,
@@ -333,31 +333,45 @@ fn a_prune_of_a_copy_between_any_two_calls_of_the_replication_that_fills_it() {
     );
 }
 
+/// Does `other` in the store that a replication reads, before each of its calls there. The next one has nothing to tell of; `check` gets
+/// the copy that it leaves.
+pub fn at_any_call_of_a_replication(
+    fixture: &Arc<Fixture>,
+    other: impl Fn(&Fixture, Arc<dyn Store>) + Clone + Send + 'static,
+    check: impl Fn(&MemoryStore, &str),
+) {
+    let copy = std::sync::Mutex::new(MemoryStore::new());
+    at_any_call(
+        fixture,
+        &fixture.store,
+        |source| {
+            let new = MemoryStore::new();
+            carry_from(fixture, source, Arc::new(new.clone()));
+            *copy.lock().unwrap() = new;
+        },
+        other,
+        |source, (), when| {
+            let copy = copy.lock().unwrap().clone();
+            let report = carry_from(fixture, Arc::new(source.clone()), Arc::new(copy.clone()));
+            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{when}");
+            check(&copy, when);
+        },
+    );
+}
+
 /// What is carried is forgotten, and swept or told anew where it comes from.
 #[test]
 fn a_forget_and_a_sweep_between_any_two_calls_of_the_replication_that_reads_there() {
     let (fixture, ids) = scene();
     condemn_late(&fixture, &ids[3..5]);
     let goes = ids[3..5].to_vec();
-    let copy = std::sync::Mutex::new(MemoryStore::new());
-    at_any_call(
+    at_any_call_of_a_replication(
         &fixture,
-        &fixture.store,
-        |source| {
-            let new = MemoryStore::new();
-            carry_from(&fixture, source, Arc::new(new.clone()));
-            *copy.lock().unwrap() = new;
-        },
         move |fixture, store| {
             forget_in(fixture, store.clone(), &goes).unwrap();
             drop(prune_in(fixture, store, &at_once()).unwrap());
         },
-        |source, (), when| {
-            let copy = copy.lock().unwrap().clone();
-            let report = carry_from(&fixture, Arc::new(source.clone()), Arc::new(copy.clone()));
-            assert_eq!((report.behind, report.problems), (0, Vec::new()), "{when}");
-            assert_holds(&fixture, &copy, &ids[5..], when);
-        },
+        |copy, when| assert_holds(&fixture, copy, &ids[5..], when),
     );
 }
 

@@ -53,6 +53,19 @@ pub fn undo(
     options: &UndoOptions,
     monitor: &dyn Monitor,
 ) -> Result<UndoReport> {
+    match try_undo(repo, names, options, monitor) {
+        // A sweep may have taken it away after it was listed: a second look tells what is left.
+        Err(error) if error.is_damage() => try_undo(repo, names, options, monitor),
+        undone => undone,
+    }
+}
+
+fn try_undo(
+    repo: &Repository,
+    names: &[String],
+    options: &UndoOptions,
+    monitor: &dyn Monitor,
+) -> Result<UndoReport> {
     let survey = Survey::take(repo, Scope::Everything(false))?;
     entomb::may_forget(repo, &survey.snapshots.registry)?.need_maintain("bringing a snapshot back")?;
     all_tombs_are_known(&survey.snapshots.tombs)?;
@@ -72,17 +85,9 @@ pub fn undo(
     let moved = write_condemned(repo, &survey, &mut wanted, options, monitor, &mut report)?;
     report.bytes_stored = moved.bytes_stored;
     let mut retold = Vec::new();
-    let meanwhile = || "a prune took something away meanwhile: try again".to_owned();
     for sealed in &wanted {
-        let root = match repo.root(&survey.catalog, sealed) {
-            Err(error) if error.is_gone() => {
-                report.gone.push((sealed.id(), meanwhile()));
-                continue;
-            }
-            root => root?,
-        };
         retold.push(Retold {
-            root: Some(root),
+            root: Some(repo.root(&survey.catalog, sealed)?),
             despite: survey.snapshots.tombs.forgetting(&sealed.manifest).map(|forget| forget.tomb).collect(),
             always: true,
             sealed,
@@ -96,7 +101,8 @@ pub fn undo(
             true => report.gone.push((sealed.id(), "it was forgotten again meanwhile".into())),
         }
     }
-    report.gone.extend(told.left.iter().map(|sealed| (sealed.id(), meanwhile())));
+    let meanwhile = "a prune took something away meanwhile: try again";
+    report.gone.extend(told.left.iter().map(|sealed| (sealed.id(), meanwhile.into())));
     Ok(report)
 }
 
